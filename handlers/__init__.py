@@ -1,0 +1,1 @@
+"""The Slack room: everything whose outside is Slack."""

@@ -1,0 +1,1 @@
+"""The library room: documents in, passages out."""
