@@ -1,0 +1,114 @@
+"""Everything that an operator can set, read once from the environment and handed down. Nothing set means everything
+embedded; each outside part is chosen by whether its URL or key is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bot.errors import TellUser
+
+SLACK_API = "https://slack.com/api/"
+LOCAL_TEAM = "T0LOCAL"
+
+
+class Settings(BaseSettings):
+    """The settings; a variable's name is the field's in capitals. The README's table is compared with this class."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+
+    slack_bot_token: SecretStr | None = Field(None, description="Bot token, `xoxb-…`")
+    slack_app_token: SecretStr | None = Field(
+        None, description="App token, `xapp-…`; set means Socket Mode, else `POST /slack/events`"
+    )
+    slack_signing_secret: SecretStr | None = Field(
+        None, description="Signing secret of the Slack app; needed without Socket Mode"
+    )
+    slack_api_url: str = Field(SLACK_API, description="Slack's Web API, or that of the local Slack")
+    team_id: str | None = Field(
+        None,
+        description=f"Workspace whose library is used; default the token's team, without a token `{LOCAL_TEAM}`",
+    )
+    admin_users: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(),
+        description="Slack user ids, with commas between, who are admins beside the workspace's own",
+    )
+
+    weaviate_url: str | None = Field(
+        None, description="Weaviate, `http(s)://host:port`; unset means the embedded index"
+    )
+    weaviate_grpc_url: str | None = Field(
+        None,
+        description="Weaviate's gRPC, `http(s)://host:port`; default the same host, port 50051 (443 on Cloud)",
+    )
+    weaviate_api_key: SecretStr | None = Field(None, description="Weaviate's API key")
+    redis_url: str | None = Field(
+        None, description="Redis 7+ or Valkey with AOF and `noeviction`; unset means an embedded Valkey"
+    )
+    data_dir: Path = Field(Path(".data"), description="Folder of everything embedded")
+    allow_embedded: bool = Field(
+        False, description="`1` lets `web` and `worker` run embedded parts against Slack's own API"
+    )
+
+    embedding_model: str = Field(
+        "minilm",
+        description="`minilm` (in the core), or a sentence-transformers name or folder (extra `embeddings`)",
+    )
+    sufficiency_threshold: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="Certainty `(1 + cosine) / 2` of the best passage from which the bot answers",
+    )
+    hybrid_alpha: float = Field(0.7, ge=0, le=1, description="1 ranks by vectors alone, 0 by words alone")
+
+    openai_api_key: SecretStr | None = Field(None, description="Key of the persona model's API")
+    openai_base_url: str | None = Field(None, description="Any OpenAI-compatible API")
+    persona_model: str | None = Field(
+        None, description="Model name at that API; unset means the quoting persona, which needs no model"
+    )
+    persona_file: Path | None = Field(None, description="Your own `persona.md`; default the one in `bot/`")
+    tuner_base_url: str | None = Field(None, description="OpenAI-compatible fine-tuning API")
+    tuner_api_key: SecretStr | None = Field(None, description="Key of the tuner")
+    model_timeout_s: float = Field(20, gt=0, description="Longest wait for the persona model, in seconds")
+    answer_deadline_s: float = Field(45, gt=0, description="Longest time for one answer, in seconds")
+
+    retention_days: int = Field(30, ge=1, description="Days for which questions and answers are journalled")
+    worker_concurrency: int = Field(8, ge=1, description="Questions that one worker answers at a time")
+    redelivery_timeout_s: float = Field(
+        15, gt=0, description="Seconds after which a killed worker's job is taken over by another"
+    )
+    port: int = Field(3000, description="Port of `web`: health, and Slack's events without Socket Mode")
+    log_level: str = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`")
+
+    @field_validator("admin_users", mode="before")
+    @classmethod
+    def split_commas(cls, value: object) -> object:
+        return frozenset(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def model_needs_an_address(self) -> Self:
+        if self.persona_model and not (self.openai_base_url or self.openai_api_key):
+            raise ValueError("PERSONA_MODEL is set, so OPENAI_BASE_URL or OPENAI_API_KEY must be set too")
+        return self
+
+    @property
+    def is_production(self) -> bool:
+        """Whether a real Slack is at the other end."""
+        return self.slack_bot_token is not None and self.slack_api_url.rstrip("/") == SLACK_API.rstrip("/")
+
+    def refuse_accidental_embedding(self) -> None:
+        """Stops `web` and `worker` from starting empty on an ephemeral disk because a variable is missing.
+
+        Raises TellUser, naming the variables.
+        """
+        missing = [name for name in ("redis_url", "weaviate_url") if getattr(self, name) is None]
+        if self.is_production and missing and not self.allow_embedded:
+            names = " and ".join(name.upper() for name in missing)
+            raise TellUser(
+                f"A Slack token is set but {names} is not. Set {names}, or ALLOW_EMBEDDED=1 to keep everything in "
+                f"{self.data_dir} on this machine."
+            )

@@ -1,0 +1,168 @@
+"""The nouns of the conversation, as frozen models. They are what crosses every boundary between rooms: no Slack
+dictionary leaves `handlers/`, no store object leaves `retrieval/`, and what is queued or journalled is one of these.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PUBLIC = "public"
+WORKSPACE = "workspace"
+
+AnswerStatus = Literal["answered", "declined", "clarified", "chitchat", "failed"]
+ExampleStatus = Literal["candidate", "approved", "rejected", "quarantined"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Turn(Frozen):
+    """One earlier message of a thread, oldest first in a history."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+class Question(Frozen):
+    """What is asked, and by which right it is answered.
+
+    `readable` holds the audience labels (`public`, `workspace`, `channel:ID`, `group:ID`) that *everyone* who will see
+    the reply may read. There is no way to search without it.
+    """
+
+    id: str
+    """`team:channel:ts` in Slack."""
+    team_id: str
+    text: str
+    readable: frozenset[str]
+    history: tuple[Turn, ...] = ()
+
+
+class Document(Frozen):
+    """A page as its source holds it, before it is cut into passages."""
+
+    id: str
+    source: str
+    title: str
+    url: str | None = None
+    text: str
+    """Markdown."""
+    audience: str = WORKSPACE
+    updated_at: datetime | None = None
+
+
+class Passage(Frozen):
+    """A piece of a document that can be found and cited."""
+
+    id: str
+    document_id: str
+    source: str
+    title: str
+    section: str = ""
+    """The headings above it, joined by ` › `; empty at the top of a page."""
+    url: str | None = None
+    text: str
+    audience: str
+    updated_at: datetime | None = None
+    position: int = 0
+    """Its place in the document, from 0."""
+    document_digest: str = ""
+    """SHA-256 of the whole document that it was cut from."""
+
+
+class Hit(Frozen):
+    """A passage that was found for a question."""
+
+    passage: Passage
+    score: float
+    """The fused rank score: good for ordering, no confidence."""
+    certainty: float
+    """`(1 + cosine) / 2` between question and passage, 0 to 1."""
+
+
+class Found(Frozen):
+    """What the library holds on a question, best first."""
+
+    hits: tuple[Hit, ...]
+    query: str
+    """The standalone query that was searched."""
+    confidence: float = 0.0
+    """The best certainty of the hits, 0 to 1; 0 when nothing was found."""
+    is_sufficient: bool = False
+    """Whether the hits may be answered from: confidence at the threshold, or an identifier of the question verbatim."""
+    embed_ms: float = 0.0
+    search_ms: float = 0.0
+
+
+class Citation(Frozen):
+    """The checked link from a sentence to the passage that supports it."""
+
+    number: int
+    document_id: str
+    title: str
+    section: str = ""
+    url: str | None = None
+    quote: str
+    """Verbatim from the passage."""
+    updated_at: datetime | None = None
+
+
+class Answer(Frozen):
+    """The one reply to a question. `text` carries its `[n]` marks."""
+
+    question_id: str
+    status: AnswerStatus
+    text: str
+    citations: tuple[Citation, ...] = ()
+    nearest: tuple[Citation, ...] = ()
+    """For a declined question: pages that come nearest, to look at oneself."""
+    passages: tuple[Passage, ...] = ()
+    """What the persona was given, in the order of its numbers."""
+    model: str = ""
+    completion: str = ""
+    """What the model wrote, before anything was checked."""
+    confidence: float = 0.0
+    timings_ms: dict[str, float] = Field(default_factory=dict)
+
+
+class Verdict(Frozen):
+    """What one person thinks of one answer. A later verdict of the same person replaces it."""
+
+    question_id: str
+    user_id: str
+    is_helpful: bool
+    at: datetime
+
+
+class Example(Frozen):
+    """An answer that somebody liked, with everything that is needed to learn from it or to throw it away."""
+
+    id: str
+    team_id: str
+    question_id: str
+    question: str
+    """Standalone and redacted."""
+    answer: str
+    passages: tuple[Passage, ...]
+    audience: str
+    """The narrower of its passages' and its place's audience."""
+    status: ExampleStatus = "candidate"
+    produced_by: str
+    """The model that wrote the answer."""
+    liked_by: tuple[str, ...] = ()
+    created_at: datetime
+    reviewed_by: str | None = None
+    reviewed_at: datetime | None = None
+
+
+def narrower(one: str, other: str) -> str:
+    """Gives the audience that may read what both `one` and `other` may read, or `nobody`."""
+    wideness = {PUBLIC: 0, WORKSPACE: 1}
+    first, second = sorted((one, other), key=lambda label: wideness.get(label, 2))
+    if first == second or first in wideness:
+        return second
+    return "nobody"
