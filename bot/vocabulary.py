@@ -27,6 +27,31 @@ class Turn(Frozen):
     text: str
 
 
+class Asked(Frozen):
+    """A question as it came in and is queued: where, by whom, in which words (redacted). Who may read the reply is
+    looked up when it is answered, not when it is asked."""
+
+    id: str
+    """`team:channel:ts`; a mention and its twin message event are one question."""
+    kind: Literal["mention", "direct", "follow_up", "command"]
+    team_id: str
+    channel_id: str
+    ts: str
+    """The question's own message; for a command, an id of ours."""
+    thread_ts: str
+    """The thread that the reply goes into."""
+    user_id: str
+    user_team_id: str
+    text: str
+    response_url: str | None = None
+    """Where a private reply goes: set for a command only."""
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the asker alone sees the reply."""
+        return self.kind in ("direct", "command")
+
+
 class Question(Frozen):
     """What is asked, and by which right it is answered.
 

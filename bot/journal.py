@@ -1,0 +1,246 @@
+"""What was asked, found, said and judged, in Redis. It promises that one question has one answer whatever is killed
+meanwhile: everything that another worker needs to take over is written before and after each step that people see.
+Every key lives for `retention_days`, but for the examples: those stay until somebody rejects or forgets them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from bot.errors import TryAgain
+from bot.vocabulary import Answer, Asked, Example, ExampleStatus, Verdict
+
+State = Literal["accepted", "posting", "streaming", "done", "withdrawn"]
+
+FAILURES_KEPT = 1000
+
+
+class Entry(BaseModel, frozen=True):
+    """What the journal knows of one question."""
+
+    asked: Asked
+    state: State
+    reply_ts: str | None = None
+    answer: Answer | None = None
+    answered_digest: str | None = None
+    """Digest of the words that `answer` answers; differs from those of `asked` once the question was edited."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do: answered in these very words, or withdrawn."""
+        return self.state == "withdrawn" or (self.state == "done" and self.answered_digest == digest(self.asked.text))
+
+
+class Failure(BaseModel, frozen=True):
+    """A job that was given up, with what is needed to look into it and to run it again."""
+
+    kind: str
+    payload: str
+    cause: str
+    at: datetime
+
+
+def digest(text: str) -> str:
+    """Gives a short fingerprint of a question's words."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Journal:
+    """The journal of one team. Raises TryAgain when Redis cannot be reached."""
+
+    def __init__(self, redis: Redis, team_id: str, *, retention_days: int = 30) -> None:
+        self.team_id = team_id
+        self._redis = redis
+        self._ttl_s = retention_days * 86_400
+
+    def _key(self, *parts: str) -> str:
+        return ":".join(("footnote", self.team_id, *parts))
+
+    # Questions
+
+    async def accept(self, asked: Asked) -> Entry:
+        """Writes a question down, or its new words if it is known already, and gives what is known of it then."""
+        key = self._key("question", asked.id)
+        async with self._pipeline() as pipe:
+            pipe.hsetnx(key, "state", "accepted")
+            pipe.hset(key, "asked", asked.model_dump_json())
+            pipe.expire(key, self._ttl_s)
+        entry = await self.entry(asked.id)
+        if entry is None:
+            raise TryAgain("a question that was just written cannot be read back")
+        return entry
+
+    async def entry(self, question_id: str) -> Entry | None:
+        """Reads what is known of a question."""
+        fields = await self._call(self._redis.hgetall(self._key("question", question_id)))
+        if "asked" not in fields:
+            return None
+        return Entry(
+            asked=Asked.model_validate_json(fields["asked"]),
+            state=fields["state"],
+            reply_ts=fields.get("reply_ts"),
+            answer=Answer.model_validate_json(fields["answer"]) if "answer" in fields else None,
+            answered_digest=fields.get("answered_digest"),
+        )
+
+    async def begin(
+        self, question_id: str, state: Literal["posting", "streaming"], reply_ts: str | None = None
+    ) -> None:
+        """Notes that a reply is about to be seen, so that whoever takes over looks for it before posting another."""
+        key = self._key("question", question_id)
+        async with self._pipeline() as pipe:
+            pipe.hset(key, mapping={"state": state} | ({"reply_ts": reply_ts} if reply_ts else {}))
+            pipe.expire(key, self._ttl_s)
+
+    async def settle(self, asked: Asked, answer: Answer, reply_ts: str | None) -> None:
+        """Notes the answer that people now see, and where."""
+        key = self._key("question", asked.id)
+        fields = {"state": "done", "answer": answer.model_dump_json(), "answered_digest": digest(asked.text)}
+        async with self._pipeline() as pipe:
+            pipe.hset(key, mapping=fields | ({"reply_ts": reply_ts} if reply_ts else {}))
+            pipe.expire(key, self._ttl_s)
+            if reply_ts:
+                pipe.set(self._key("reply", asked.channel_id, reply_ts), asked.id, ex=self._ttl_s)
+                pipe.set(self._key("thread", asked.channel_id, asked.thread_ts), "1", ex=self._ttl_s)
+
+    async def withdraw(self, question_id: str) -> None:
+        """Forgets question, answer, verdicts and example of a question that was deleted. Its id stays, so that a late
+        delivery of the same question is not answered."""
+        entry = await self.entry(question_id)
+        key = self._key("question", question_id)
+        async with self._pipeline() as pipe:
+            pipe.hdel(key, "answer", "answered_digest")
+            if entry:
+                pipe.hset(key, mapping={"state": "withdrawn", "asked": _without_words(entry.asked)})
+                pipe.expire(key, self._ttl_s)
+            pipe.delete(self._key("verdicts", question_id))
+        await self.remove_example(question_id)
+
+    async def question_of_reply(self, channel_id: str, reply_ts: str) -> str | None:
+        """Finds the question that a message of ours answers."""
+        return cast("str | None", await self._call(self._redis.get(self._key("reply", channel_id, reply_ts))))
+
+    async def is_in_thread(self, channel_id: str, thread_ts: str) -> bool:
+        """Whether the bot has answered in that thread."""
+        return bool(await self._call(self._redis.exists(self._key("thread", channel_id, thread_ts))))
+
+    async def same_gesture(self, client_msg_id: str, question_id: str) -> bool:
+        """Whether a client's message id was first seen with this question, not with another one: Slack has been seen
+        to send one gesture under two timestamps."""
+        key = self._key("gesture", client_msg_id)
+        await self._call(self._redis.set(key, question_id, nx=True, ex=86_400))
+        return bool(await self._call(self._redis.get(key)) == question_id)
+
+    async def meets(self, user_id: str) -> bool:
+        """Whether this is the first time that the bot talks to somebody, once."""
+        return bool(await self._call(self._redis.set(self._key("met", user_id), "1", nx=True, ex=365 * 86_400)))
+
+    # Verdicts
+
+    async def judge(self, verdict: Verdict) -> list[Verdict]:
+        """Keeps a person's verdict on an answer in place of an earlier one; gives all verdicts on it."""
+        key = self._key("verdicts", verdict.question_id)
+        async with self._pipeline() as pipe:
+            pipe.hset(key, verdict.user_id, verdict.model_dump_json())
+            pipe.expire(key, self._ttl_s)
+        return await self.verdicts(verdict.question_id)
+
+    async def take_back(self, question_id: str, user_id: str, *, is_helpful: bool) -> list[Verdict]:
+        """Removes a person's verdict if it still is the one that is taken back; gives those that are left."""
+        verdicts = await self.verdicts(question_id)
+        if any(one.user_id == user_id and one.is_helpful == is_helpful for one in verdicts):
+            await self._call(self._redis.hdel(self._key("verdicts", question_id), user_id))
+        return await self.verdicts(question_id)
+
+    async def verdicts(self, question_id: str) -> list[Verdict]:
+        """Reads what people think of an answer."""
+        values = await self._call(self._redis.hvals(self._key("verdicts", question_id)))
+        return [Verdict.model_validate_json(value) for value in values]
+
+    # Examples
+
+    async def keep_example(self, example: Example) -> None:
+        """Stores an example, or replaces it."""
+        async with self._pipeline() as pipe:
+            pipe.set(self._key("example", example.id), example.model_dump_json())
+            pipe.zadd(self._key("examples"), {example.id: example.created_at.timestamp()})
+
+    async def example(self, example_id: str) -> Example | None:
+        """Reads one example."""
+        value = await self._call(self._redis.get(self._key("example", example_id)))
+        return Example.model_validate_json(value) if value else None
+
+    async def examples(self, status: ExampleStatus | None = None) -> list[Example]:
+        """Reads the examples, oldest first; all of them or those of one status."""
+        ids = await self._call(self._redis.zrange(self._key("examples"), 0, -1))
+        values = await self._call(self._redis.mget([self._key("example", id) for id in ids])) if ids else []
+        found = [Example.model_validate_json(value) for value in values if value]
+        return [example for example in found if status in (None, example.status)]
+
+    async def remove_example(self, question_id: str) -> None:
+        """Erases the example that was made of a question's answer, if there is one."""
+        async with self._pipeline() as pipe:
+            pipe.delete(self._key("example", example_id(question_id)))
+            pipe.zrem(self._key("examples"), example_id(question_id))
+
+    # Failures
+
+    async def attempt(self, job_key: str) -> int:
+        """Counts how often a job was begun, kills included, and gives the count."""
+        key = self._key("attempts", job_key)
+        count = int(await self._call(self._redis.incr(key)))
+        await self._call(self._redis.expire(key, 86_400))
+        return count
+
+    async def ended(self, job_key: str) -> None:
+        """Forgets how often a job was begun: it has ended well."""
+        await self._call(self._redis.delete(self._key("attempts", job_key)))
+
+    async def give_up(self, failure: Failure) -> None:
+        """Puts a job that will not be tried again among the dead letters."""
+        key = self._key("failures")
+        async with self._pipeline() as pipe:
+            pipe.lpush(key, failure.model_dump_json())
+            pipe.ltrim(key, 0, FAILURES_KEPT - 1)
+            pipe.expire(key, self._ttl_s)
+
+    async def failures(self) -> list[Failure]:
+        """Reads the dead letters, newest first."""
+        values = await self._call(self._redis.lrange(self._key("failures"), 0, -1))
+        return [Failure.model_validate_json(value) for value in values]
+
+    # Redis
+
+    async def _call(self, command: Any) -> Any:
+        try:
+            return await command
+        except (RedisError, OSError) as error:
+            raise TryAgain(f"Redis: {type(error).__name__}") from error
+
+    @asynccontextmanager
+    async def _pipeline(self) -> AsyncIterator[Any]:
+        pipe = self._redis.pipeline(transaction=True)
+        yield pipe
+        await self._call(pipe.execute())
+
+
+def example_id(question_id: str) -> str:
+    """Gives the id of the example made of a question's answer: short enough to type."""
+    return "ex-" + hashlib.sha256(question_id.encode()).hexdigest()[:8]
+
+
+def now() -> datetime:
+    """The time, aware of its zone."""
+    return datetime.now(UTC)
+
+
+def _without_words(asked: Asked) -> str:
+    return asked.model_copy(update={"text": "", "response_url": None}).model_dump_json()

@@ -1,0 +1,144 @@
+"""The docket tasks: durable jobs that survive any process. There is one kind of task, a job; what a job of each kind
+does is handed in as its duty. A process without duties (`web`) can only add jobs, one with them (`worker`) does them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+from redis.exceptions import RedisError
+
+from bot.errors import Broken, TryAgain
+from bot.journal import Failure, Journal, now
+
+if TYPE_CHECKING:
+    from docket import Docket
+
+ATTEMPTS = 5
+BEGINNINGS = 8  # a job may be unlucky in several restarts before it is suspected of killing its worker
+RETRY_DELAY = timedelta(seconds=2)
+
+log = structlog.get_logger()
+
+
+class Run(Protocol):
+    """Does a job, given its payload (JSON)."""
+
+    async def __call__(self, payload: str, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What a kind of job does, and what people are told when it was tried in vain."""
+
+    run: Run
+    apologise: Run | None = None
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """How much work there is."""
+
+    waiting: int
+    running: int
+    workers: int
+
+
+class Queue:
+    """Where jobs wait. Jobs of one `thread` are done one at a time."""
+
+    def __init__(self, docket: Docket, journal: Journal, duties: Mapping[str, Duty]) -> None:
+        from docket import ConcurrencyLimit, CurrentExecution, Execution, Retry
+
+        self._docket = docket
+        self._journal = journal
+
+        async def job(
+            kind: str,
+            payload: str,
+            thread: str,
+            one_at_a_time: ConcurrencyLimit = ConcurrencyLimit("thread", 1),
+            retry: Retry = Retry(attempts=ATTEMPTS, delay=RETRY_DELAY),
+            execution: Execution = CurrentExecution(),
+        ) -> None:
+            await self._do(duties[kind], kind, payload, execution.key, retry.attempt)
+
+        docket.register(job)
+
+    async def add(self, kind: str, payload: str, *, key: str, thread: str) -> None:
+        """Adds a job unless one with this key is waiting or running. It is durable when this returns.
+
+        Raises TryAgain when Redis does not take it.
+        """
+        try:
+            await self._docket.add("job", key=key)(kind, payload, thread)
+        except (RedisError, OSError) as error:
+            raise TryAgain(f"the queue does not take jobs: {type(error).__name__}") from error
+
+    async def backlog(self) -> Backlog:
+        """Counts the jobs."""
+        snapshot = await self._docket.snapshot()
+        return Backlog(len(snapshot.future), len(snapshot.running), len(snapshot.workers))
+
+    async def _do(self, duty: Duty, kind: str, payload: str, key: str, attempt: int) -> None:
+        # A job that kills its worker never raises, so beginnings are counted, too.
+        begun = await self._journal.attempt(key)
+        try:
+            if begun > BEGINNINGS:
+                raise Broken(f"begun {begun} times and never ended")
+            await duty.run(payload)
+            await self._journal.ended(key)
+        except TryAgain as error:
+            if attempt < ATTEMPTS:
+                log.warning("job_failed", kind=kind, key=key, attempt=attempt, cause=str(error))
+                raise
+            await self._give_up(duty, kind, payload, key, error)
+        except Exception as error:  # the worker's loop: one poisoned job must not stop the others
+            await self._give_up(duty, kind, payload, key, error)
+
+    async def _give_up(self, duty: Duty, kind: str, payload: str, key: str, error: Exception) -> None:
+        log.error("job_given_up", kind=kind, key=key, exc_info=error)
+        cause = f"{type(error).__name__}: {error}"
+        await self._journal.give_up(Failure(kind=kind, payload=payload, cause=cause, at=now()))
+        if duty.apologise:
+            try:
+                await duty.apologise(payload)
+            except Exception as apology_error:
+                log.error("apology_failed", kind=kind, key=key, exc_info=apology_error)
+
+
+@asynccontextmanager
+async def open_queue(
+    redis_url: str, journal: Journal, duties: Mapping[str, Duty] | None = None
+) -> AsyncIterator[Queue]:
+    """Opens the queue of the journal's team."""
+    from docket import Docket
+
+    async with Docket(name=f"footnote-{journal.team_id}", url=redis_url) as docket:
+        yield Queue(docket, journal, duties or {})
+
+
+async def work(queue: Queue, *, concurrency: int, redelivery_timeout_s: float) -> None:
+    """Does jobs until it is cancelled; then ends those that are running and returns."""
+    from docket import Worker
+
+    async with Worker(
+        queue._docket,
+        concurrency=concurrency,
+        redelivery_timeout=timedelta(seconds=redelivery_timeout_s),
+        reconnection_delay=timedelta(seconds=1),
+        minimum_check_interval=timedelta(milliseconds=50),
+    ) as worker:
+        running = asyncio.create_task(worker.run_forever())
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            raise
