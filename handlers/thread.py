@@ -1,0 +1,255 @@
+"""The reply in a Slack thread, and the private one. Each is a `Reply`: it is given checked sentences one by one and,
+once, the whole answer.
+
+The thread reply keeps the promise of one visible answer: it tells the journal before and after each step that people
+see, and one that takes over after a crash looks in the thread for what its predecessor left there and completes that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from bot.errors import SlackUnavailable
+from bot.journal import Entry, Journal, now
+from bot.vocabulary import Answer, Asked, Citation
+from handlers import blocks
+from handlers.slack import SlackRefused, answers_of, call, refusal
+
+if TYPE_CHECKING:
+    from slack_sdk.web.async_client import AsyncWebClient
+
+SHORT = 2
+"""Answers of up to so many sentences are posted whole: a stream of them costs two slow calls and helps nobody."""
+APPEND_EVERY_S = 0.7
+"""chat.appendStream takes about 100 calls a minute for a whole workspace."""
+EVENT_TYPE = "footnote_answer"
+
+log = structlog.get_logger()
+
+
+class ThreadReply:
+    """Shows an answer in the thread of its question, streamed where the workspace streams."""
+
+    def __init__(self, client: AsyncWebClient, journal: Journal, entry: Entry, *, bot_user_id: str) -> None:
+        self._client = client
+        self._journal = journal
+        self._entry = entry
+        self._asked = entry.asked
+        self._bot_user_id = bot_user_id
+        self._ts: str | None = entry.reply_ts if entry.state == "done" else None
+        self._is_streaming = False
+        self._sentences = 0
+        self._unsent = ""
+        self._appended_at = 0.0
+
+    async def adopt(self) -> None:
+        """Finds what an earlier attempt left in the thread, so that it is completed instead of answered twice."""
+        if self._entry.state not in ("posting", "streaming"):
+            return
+        left = await own_replies(self._client, self._asked, self._bot_user_id)
+        ours = [one for one in left if _question_id(one) == self._asked.id]
+        # A stream has no metadata before it is stopped, and there is one answer at a time in a thread.
+        orphans = [one for one in left if _question_id(one) is None]
+        for message in [*ours, *orphans][:1]:
+            self._ts = message["ts"]
+            async with refusal("message_not_in_streaming_state", "message_not_found"):
+                if message in orphans:
+                    await call(self._client.chat_stopStream(channel=self._asked.channel_id, ts=message["ts"]))
+
+    async def status(self, text: str) -> None:
+        """Shows at once what is going on, where the workspace can show it."""
+        await self._set_status(text)
+
+    async def say(self, sentence: str, citations: Sequence[Citation]) -> None:
+        """Shows a checked sentence; the first few are kept back until it is clear that the answer is not short."""
+        self._sentences += 1
+        self._unsent += sentence
+        if self._ts is None and self._sentences > SHORT:
+            await self._start_stream()
+        if self._is_streaming and time.monotonic() - self._appended_at >= APPEND_EVERY_S:
+            await self._append()
+
+    async def finish(self, answer: Answer) -> None:
+        """Completes the answer with its sources and buttons, and notes it."""
+        if not (self._is_streaming and await self._stop_stream(answer)):
+            if self._ts is None:
+                await self._post(answer)
+            else:
+                await self._update(answer)
+        await self._journal.settle(self._asked, answer, self._ts)
+        await self._set_status("")
+
+    async def _set_status(self, text: str) -> None:
+        try:
+            await call(
+                self._client.assistant_threads_setStatus(
+                    channel_id=self._asked.channel_id, thread_ts=self._asked.thread_ts, status=text
+                )
+            )
+        except (SlackRefused, SlackUnavailable) as error:
+            log.debug("status_not_shown", cause=str(error))  # an ornament: nothing depends on it
+
+    async def _start_stream(self) -> None:
+        await self._journal.begin(self._asked.id, "streaming")
+        try:
+            stream = await call(
+                self._client.chat_startStream(
+                    channel=self._asked.channel_id,
+                    thread_ts=self._asked.thread_ts,
+                    recipient_user_id=self._asked.user_id,
+                    recipient_team_id=self._asked.user_team_id,
+                )
+            )
+        except SlackRefused as error:
+            log.info("no_stream", cause=error.code)  # an older plan, or the rate is used up: post when it is whole
+            self._sentences = -1_000_000
+            return
+        self._ts, self._is_streaming = stream["ts"], True
+        await self._journal.begin(self._asked.id, "streaming", self._ts)
+
+    async def _append(self) -> None:
+        text, self._unsent = self._unsent, ""
+        self._appended_at = time.monotonic()
+        try:
+            await call(
+                self._client.chat_appendStream(channel=self._asked.channel_id, ts=self._required_ts, markdown_text=text)
+            )
+        except SlackRefused as error:
+            # Streams die of age after minutes, or their reader stops them: the end is an update of the message.
+            log.info("stream_ended", cause=error.code)
+            self._is_streaming = False
+
+    async def _stop_stream(self, answer: Answer) -> bool:
+        try:
+            await call(
+                self._client.chat_stopStream(
+                    channel=self._asked.channel_id,
+                    ts=self._required_ts,
+                    blocks=blocks.closing(answer, now()),
+                    metadata=_metadata(self._asked),
+                    **({"markdown_text": self._unsent} if self._unsent else {}),
+                )
+            )
+        except SlackRefused as error:
+            log.info("stream_not_stopped", cause=error.code)
+            return False
+        return True
+
+    async def _post(self, answer: Answer) -> None:
+        await self._journal.begin(self._asked.id, "posting")
+        message = await self._send(
+            answer,
+            self._client.chat_postMessage,
+            thread_ts=self._asked.thread_ts,
+            unfurl_links=False,
+            unfurl_media=False,
+        )
+        self._ts = message["ts"]
+
+    async def _update(self, answer: Answer) -> None:
+        try:
+            await self._send(answer, self._client.chat_update, ts=self._required_ts)
+        except SlackRefused as error:
+            if error.code == "streaming_state_conflict":
+                async with refusal("message_not_in_streaming_state"):
+                    await call(self._client.chat_stopStream(channel=self._asked.channel_id, ts=self._required_ts))
+                await self._send(answer, self._client.chat_update, ts=self._required_ts)
+            elif error.code in ("message_not_found", "cant_update_message"):
+                await self._post(answer)  # somebody deleted it meanwhile
+            else:
+                raise
+
+    async def _send(self, answer: Answer, method: Any, **arguments: Any) -> Any:
+        arguments |= {
+            "channel": self._asked.channel_id,
+            "text": blocks.answer_text(answer),
+            "metadata": _metadata(self._asked),
+        }
+        try:
+            return await call(method(blocks=blocks.whole(answer, now()), **arguments))
+        except SlackRefused as error:
+            if error.code != "invalid_blocks":
+                raise
+            return await call(method(blocks=blocks.whole(answer, now(), feedback_buttons=False), **arguments))
+
+    @property
+    def _required_ts(self) -> str:
+        assert self._ts is not None, "a reply is changed only once it is there"
+        return self._ts
+
+
+class PrivateReply:
+    """Shows an answer to its asker alone, through the address that came with the command."""
+
+    def __init__(self, client: AsyncWebClient, journal: Journal, asked: Asked) -> None:
+        self._client = client
+        self._journal = journal
+        self._asked = asked
+
+    async def status(self, text: str) -> None:
+        """Says nothing: the command itself was answered at once."""
+
+    async def say(self, sentence: str, citations: Sequence[Citation]) -> None:
+        """Says nothing yet: a private reply comes whole."""
+
+    async def finish(self, answer: Answer) -> None:
+        """Posts the answer where only its asker sees it."""
+        await respond(self._asked.response_url, blocks.answer_text(answer), blocks.whole(answer, now()))
+        await self._journal.settle(self._asked, answer, None)
+
+
+async def respond(response_url: str | None, text: str, shown: list[blocks.Block] | None = None) -> None:
+    """Answers a command or a button so that only the person who used it sees it."""
+    from slack_sdk.webhook.async_client import AsyncWebhookClient
+
+    if response_url is None:
+        return
+    import aiohttp
+
+    try:
+        answer = await AsyncWebhookClient(response_url, timeout=10).send(
+            text=text, blocks=shown, response_type="ephemeral", replace_original=False
+        )
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise SlackUnavailable(f"the private reply was not taken: {type(error).__name__}") from error
+    if answer.status_code >= 500 or answer.status_code == 429:
+        raise SlackUnavailable(f"the private reply was not taken: {answer.status_code}")
+    if answer.status_code >= 400:
+        raise SlackRefused(answer.body[:100])
+
+
+async def thread_messages(client: AsyncWebClient, asked: Asked) -> list[dict[str, Any]]:
+    """Reads the thread of a question, oldest first, up to 200 messages."""
+    messages: list[dict[str, Any]] = []
+    async for page in answers_of(
+        client.conversations_replies,
+        channel=asked.channel_id,
+        ts=asked.thread_ts,
+        limit=200,
+        include_all_metadata=True,
+    ):
+        messages += page["messages"]
+        if len(messages) >= 200:
+            break
+    return messages
+
+
+async def own_replies(client: AsyncWebClient, asked: Asked, bot_user_id: str) -> list[dict[str, Any]]:
+    """Finds the bot's messages in the thread that came after the question."""
+    async with refusal("thread_not_found", "message_not_found"):
+        messages = await thread_messages(client, asked)
+        return [one for one in messages if one.get("user") == bot_user_id and one["ts"] > asked.ts]
+    return []
+
+
+def _metadata(asked: Asked) -> dict[str, Any]:
+    return {"event_type": EVENT_TYPE, "event_payload": {"question_id": asked.id}}
+
+
+def _question_id(message: dict[str, Any]) -> str | None:
+    metadata = message.get("metadata") or {}
+    return metadata.get("event_payload", {}).get("question_id") if metadata.get("event_type") == EVENT_TYPE else None
