@@ -191,3 +191,53 @@ def narrower(one: str, other: str) -> str:
     if first == second or first in wideness:
         return second
     return "nobody"
+
+
+class Source(Frozen):
+    """A place that documents come from, as the library remembers it so that it can be synced again."""
+
+    name: str
+    address: str
+    """The folder or file, absolute."""
+    audience: str = WORKSPACE
+    """What its documents get that name no audience themselves."""
+    base_url: str | None = None
+    synced_at: datetime | None = None
+    documents: int = 0
+    passages: int = 0
+    form: str = ""
+    """The embedding model and chunker that it was last synced with, as a hash."""
+
+
+class SourceFailure(Frozen):
+    """One thing that could not be read: the file (and line) by name, and why."""
+
+    source: str
+    reason: str
+
+
+class IngestReport(Frozen):
+    """What one sync of one source did: documents by what happened to them, and the passages that it embedded."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    failed: tuple[SourceFailure, ...] = ()
+    passages: int = 0
+    seconds: float = 0.0
+
+    @property
+    def is_total_failure(self) -> bool:
+        """Whether nothing of the source could be read."""
+        return bool(self.failed) and not (self.added or self.changed or self.unchanged)
+
+
+class LibraryStatus(Frozen):
+    """How the library of one team stands."""
+
+    passages: int
+    documents: int
+    backend: str
+    embedding_model: str
+    is_ready: bool
