@@ -1,0 +1,269 @@
+"""The way of one question: find passages, let the persona write from them, check every sentence, say it; or say plainly
+that the documents do not answer, and name the nearest pages. Whatever breaks on the way, the asker hears something true
+and no word of an exception, and the reply is finished exactly once. When the library cannot be reached, the model is
+not asked: it never answers from what it happens to know."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bot.citing import Citer, cite, evidence
+from bot.errors import Broken, ModelUnavailable, TryAgain
+from bot.persona import Persona, messages
+from bot.small_talk import small_talk
+from bot.vocabulary import Answer, AnswerStatus, Citation, Found, Passage, Question
+
+LONGEST_QUESTION = 4_000
+LONGEST_ANSWER = 3_000
+"""Characters: what Slack shows in one block."""
+MOST_NEAREST = 3
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a persona model writes from."""
+
+    question: str
+    query: str
+    """The standalone query that was searched."""
+    passages: tuple[Passage, ...]
+    """Best first; the mark `[n]` means the n-th."""
+    messages: list[dict[str, str]] = field(repr=False)
+    """The same as chat messages."""
+
+
+Find = Callable[[Question], Awaitable[Found]]
+"""Raises LibraryUnavailable."""
+
+
+class PersonaModel(Protocol):
+    """Writes the answer, with `[n]` after each fact."""
+
+    name: str
+
+    def write(self, prompt: Prompt) -> AsyncIterator[str]:
+        """Yields the text as it comes. Raises ModelUnavailable, also in the middle, and Broken."""
+        ...
+
+
+class Reply(Protocol):
+    """Where the answer appears: a Slack thread, a terminal."""
+
+    async def status(self, text: str) -> None:
+        """Shows what the bot is doing, after the bot's name."""
+        ...
+
+    async def say(self, sentence: str, citations: Sequence[Citation]) -> None:
+        """Appends a checked piece of the answer, white space and list marker included; all citations so far."""
+        ...
+
+    async def finish(self, answer: Answer) -> None:
+        """Completes the reply. What was said is the beginning of `answer.text`, or nothing was said."""
+        ...
+
+
+async def answer(
+    question: Question,
+    *,
+    find: Find,
+    model: PersonaModel,
+    persona: Persona,
+    reply: Reply,
+    deadline_s: float = 45,
+) -> Answer:
+    """Answers one question through `reply` and returns what was answered; `deadline_s` bounds find and model.
+
+    What `reply` raises is passed on, for then nobody was told; what the library and the model raise is answered.
+    """
+    work = _Work(question, model, persona, reply, deadline_s)
+    done = work.without_search() or await work.with_search(find)
+    await reply.finish(done)
+    return done
+
+
+class _Work:
+    """One question while it is being answered."""
+
+    def __init__(
+        self, question: Question, model: PersonaModel, persona: Persona, reply: Reply, deadline_s: float
+    ) -> None:
+        self.question, self.model, self.persona, self.reply = question, model, persona, reply
+        self.started = time.perf_counter()
+        self.deadline = asyncio.get_running_loop().time() + deadline_s
+        self.found = Found(hits=(), query=question.text)
+        self.timings: dict[str, float] = {}
+        self.said: list[str] = []
+        self.completion = ""
+        self.stopped: Exception | None = None
+
+    def without_search(self) -> Answer | None:
+        """Answers what is no question, or too long a one."""
+        text = self.question.text.strip()
+        if len(text) > LONGEST_QUESTION:
+            return self.ended(
+                "clarified",
+                f"That is longer than I can search with: {len(text):,} characters, and {LONGEST_QUESTION:,} are the "
+                "most. Could you ask it in a few sentences, with the error message or the setting if there is one?",
+            )
+        kind = small_talk(text, has_history=bool(self.question.history))
+        if kind is None:
+            return None
+        return self.ended("chitchat" if kind in ("greeting", "thanks") else "clarified", _SMALL_TALK[kind])
+
+    async def with_search(self, find: Find) -> Answer:
+        """Answers from what the library holds."""
+        await self.reply.status("is looking in the documents…")
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                self.found = await find(self.question)
+        except (TryAgain, Broken, TimeoutError) as error:
+            return self.failed(error, while_searching=True)
+        finally:
+            self.timings["find"] = _ms_since(began)
+        self.timings |= {"embed": self.found.embed_ms, "search": self.found.search_ms}
+        if not self.found.hits or not self.found.is_sufficient:
+            return self.declined()
+        return await self.from_passages(tuple(hit.passage for hit in self.found.hits))
+
+    async def from_passages(self, passages: tuple[Passage, ...]) -> Answer:
+        """Lets the model write, and says each piece once it is checked."""
+        began = time.perf_counter()
+        question, query = self.question.text, self.found.query or self.question.text
+        prompt = Prompt(question, query, passages, messages(self.persona, question, passages, self.question.history))
+        citer = Citer(passages, refusal=self.persona.refusal, question=f"{question}\n{query}")
+        self.timings |= {"model": 0.0, "check": _ms_since(began)}
+        async with aclosing(self.deltas(prompt)) as deltas:
+            async for delta in deltas:
+                if not await self.say(citer, citer.feed(delta)) or citer.has_refused:
+                    break
+            else:
+                if self.stopped is None:
+                    await self.say(citer, citer.close())
+        if not self.said:
+            return self.failed(self.stopped) if self.stopped else self.declined()
+        if self.stopped:
+            self.report(self.stopped)
+            await self.out(_STOPPED, citer)
+        return self.ended("answered", "".join(self.said), citations=citer.citations, passages=citer.passages)
+
+    async def deltas(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+        """What the model writes. When it breaks off, the stream ends and `stopped` says why."""
+        stream = self.model.write(prompt)
+        try:
+            while True:
+                began = time.perf_counter()
+                try:
+                    async with asyncio.timeout_at(self.deadline):
+                        delta = await anext(stream, None)
+                except (TryAgain, Broken, TimeoutError) as error:
+                    self.stopped = error
+                    return
+                finally:
+                    self.timings["model"] += _ms_since(began)
+                if delta is None:
+                    return
+                self.timings.setdefault("model_first_token", self.timings["model"])
+                self.completion += delta
+                yield delta
+        finally:
+            if close := getattr(stream, "aclose", None):
+                await close()
+
+    async def say(self, citer: Citer, pieces: Iterator[str]) -> bool:
+        """Says the pieces; false when the answer has reached its greatest length."""
+        while True:
+            began = time.perf_counter()
+            piece = next(pieces, None)
+            self.timings["check"] += _ms_since(began)
+            if piece is None:
+                return True
+            if sum(map(len, self.said)) + len(piece) > LONGEST_ANSWER:
+                self.stopped = ModelUnavailable(f"wrote more than {LONGEST_ANSWER} characters")
+                return False
+            await self.out(piece, citer)
+
+    async def out(self, piece: str, citer: Citer) -> None:
+        self.said.append(piece)
+        await self.reply.say(piece, citer.citations)
+
+    def declined(self) -> Answer:
+        """Says that the documents do not answer."""
+        pages = _nearest(self.found)
+        look = "These pages come nearest." if len(pages) > 1 else "This page comes nearest." if pages else ""
+        text = " ".join(filter(None, (self.persona.refusal, look, self.persona.human)))
+        return self.ended("declined", text, nearest=pages)
+
+    def failed(self, error: Exception, *, while_searching: bool = False) -> Answer:
+        """Says truly what could not be done, in words that hold nothing of the exception."""
+        self.report(error)
+        pages = _nearest(self.found)
+        look = (" This page seems" if len(pages) == 1 else " These pages seem") + " to be about it." if pages else ""
+        if while_searching:
+            text = "I cannot reach the documents right now, so I cannot answer this. Please ask again in a few minutes."
+        elif isinstance(error, TimeoutError):
+            text = (
+                f"I found passages, but writing the answer took too long, so I stopped.{look} Please ask again later."
+            )
+        else:
+            text = f"I found passages, but the model that writes the answers is not available right now.{look}"
+            text += " Please ask again in a few minutes."
+        return self.ended("failed", f"{text} {self.persona.human}", nearest=pages)
+
+    def ended(
+        self,
+        status: AnswerStatus,
+        text: str,
+        *,
+        citations: tuple[Citation, ...] = (),
+        nearest: tuple[Citation, ...] = (),
+        passages: tuple[Passage, ...] | None = None,
+    ) -> Answer:
+        self.timings["total"] = _ms_since(self.started)
+        return Answer(
+            question_id=self.question.id,
+            status=status,
+            text=text.format(name=self.persona.name) if status in ("chitchat", "clarified") else text,
+            citations=citations,
+            nearest=nearest,
+            passages=tuple(hit.passage for hit in self.found.hits) if passages is None else passages,
+            model=self.model.name if self.completion else "",
+            completion=self.completion,
+            confidence=self.found.confidence,
+            timings_ms={name: round(value, 3) for name, value in self.timings.items()},
+        )
+
+    def report(self, error: Exception) -> None:
+        """Tells the operators what the asker is not told."""
+        level = logging.ERROR if isinstance(error, Broken) else logging.WARNING
+        log.log(level, "question %s: %s: %s", self.question.id, type(error).__name__, error)
+
+
+_STOPPED = "\n\nI had to stop here, so this may not be all of it."
+_SMALL_TALK = {
+    "empty": "What would you like to know? Ask me in a sentence, for example how something is set up or what an "
+    "error means.",
+    "greeting": "Hello, I am {name}. Ask me a question, and I answer it from the documents and show where it stands.",
+    "thanks": "You are welcome! If something else comes up, just ask.",
+    "vague": "I would like to help. What exactly does not work: which part or page, what did you do, and what did you "
+    "see, word for word if it was an error?",
+}
+
+
+def _nearest(found: Found) -> tuple[Citation, ...]:
+    """The pages of the best hits, each once."""
+    pages = {hit.passage.document_id: hit.passage for hit in reversed(found.hits)}
+    best = sorted(pages.values(), key=[hit.passage for hit in found.hits].index)[:MOST_NEAREST]
+    return tuple(cite(number, page, evidence(page).quote(())) for number, page in enumerate(best, start=1))
+
+
+def _ms_since(began: float) -> float:
+    return (time.perf_counter() - began) * 1_000
