@@ -72,7 +72,7 @@ def application(
         app.add_routes([web.get("/link/", socket_mode.connection)])
     app.add_routes([web.get("/", _index), web.get("/favicon.ico", _favicon)])
     app.add_routes([web.get(r"/archives/{room}/p{ts:\d{16,18}}", _archive)])
-    app.add_routes([web.get(r"/page/{name:[a-z]+\.(?:html|js|css)}", _page)])
+    app.add_routes([web.get(r"/page/{name:[a-z][a-z0-9_-]*\.(?:html|js|css|svg|png)}", _page)])
 
     async def hang_up(_: web.Application) -> None:
         control.hang_up()

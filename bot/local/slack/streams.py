@@ -58,7 +58,7 @@ def append(workspace: Workspace, channel_id: str, ts: str, *, markdown_text: str
     """Add to a live stream."""
     message, stream = _live(workspace, channel_id, ts)
     if not markdown_text and not chunks:
-        raise SlackError("no_text")
+        raise SlackError("markdown_text_or_chunks_required")
     _add(message, stream, markdown_text, chunks)
     workspace.on_change({"channel": message.channel, "ts": message.ts, "thread_ts": message.thread_ts})
     return message
@@ -82,8 +82,6 @@ def stop(
     metadata = checked_metadata(metadata)
     _add(message, stream, markdown_text, chunks)
     stream.is_stopped = True
-    if message.thread_ts:
-        workspace.clear_status(message.channel, message.thread_ts)
     workspace.edit(message, editor=BOT_USER_ID, mark_edited=False, blocks=[*stream.parts, *closing], metadata=metadata)
     return message
 

@@ -112,14 +112,13 @@ class Workspace:
     ) -> Message:
         """Store a message, in a thread if asked, and tell everybody.
 
-        Slack threads on the parent only: the `thread_ts` of a reply is refused with `invalid_thread_ts`, as is one
-        that does not exist.
+        Slack threads on the parent only: a reply cannot be replied to, and a parent that is gone takes none.
         """
         channel = self.joined(message.channel, member=message.user)
         if thread_ts is not None:
-            parent = self.message(channel.id, thread_ts, missing="invalid_thread_ts")
+            parent = self.message(channel.id, thread_ts, missing="thread_not_found")
             if parent.is_reply:
-                raise SlackError("invalid_thread_ts")
+                raise SlackError("cannot_reply_to_message")
             message.thread_ts, message.parent_user = thread_ts, parent.user
             parent.thread_ts = thread_ts
             message.subtype = "thread_broadcast" if broadcast else message.subtype
@@ -127,7 +126,7 @@ class Workspace:
         self.messages[channel.id][message.ts] = message
         if thread_ts is not None:
             self.replies.setdefault((channel.id, thread_ts), []).append(message.ts)
-            if message.is_by_bot and not message.stream:
+            if message.is_by_bot:
                 self.clear_status(channel.id, thread_ts)
         self._announce(channel, message, copies)
         self._changed(message)
