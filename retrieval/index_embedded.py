@@ -1,0 +1,248 @@
+"""The index of a laptop: one SQLite file per team and form (WAL, FTS5) with exact NumPy vectors beside it. Several
+processes read and write it at once and see each other's commits with their next search. What is stored of a document
+changes in one transaction. From 50,000 passages on it says that it is time for Weaviate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from bot.errors import Broken, LibraryUnavailable
+from bot.vocabulary import Hit, Passage, Source
+from retrieval.index import POOL, REEMBED, Page, Query, certainty, check_team, fuse, stale
+from retrieval.questions import words
+
+if TYPE_CHECKING:
+    from retrieval.matrix import Matrix
+
+Result = TypeVar("Result")
+log = structlog.get_logger()
+
+TIME_FOR_WEAVIATE = 50_000
+BUSY_TIMEOUT_S = 30
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS passages (
+    n INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: how a reader knows what is new
+    id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, document_id TEXT NOT NULL, document_digest TEXT NOT NULL,
+    audience TEXT, title TEXT NOT NULL, section TEXT NOT NULL, url TEXT, text TEXT NOT NULL,
+    position INTEGER NOT NULL, updated_at TEXT, vector BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS passages_of ON passages (source, document_id);
+CREATE TABLE IF NOT EXISTS documents (
+    source TEXT NOT NULL, id TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (source, id)) WITHOUT ROWID;
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
+    title, section, text, content='passages', content_rowid='n', tokenize='porter unicode61 remove_diacritics 2');
+CREATE TRIGGER IF NOT EXISTS passage_in AFTER INSERT ON passages BEGIN
+    INSERT INTO words (rowid, title, section, text) VALUES (new.n, new.title, new.section, new.text);
+END;
+CREATE TRIGGER IF NOT EXISTS passage_out AFTER DELETE ON passages BEGIN
+    INSERT INTO words (words, rowid, title, section, text)
+    VALUES ('delete', old.n, old.title, old.section, old.text);
+END;
+CREATE TABLE IF NOT EXISTS catalogue.sources (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS catalogue.live (one INTEGER PRIMARY KEY CHECK (one = 1), form TEXT NOT NULL);
+"""
+_FIELDS = ("id", "source", "document_id", "document_digest", "audience", "title", "section", "url", "text", "position",
+           "updated_at")  # fmt: skip
+_COLUMNS = ", ".join(_FIELDS)
+
+
+class EmbeddedIndex:
+    """SQLite and NumPy in a folder; the work happens in two threads of its own, one that reads and one that writes."""
+
+    backend = "embedded"
+
+    def __init__(self, folder: Path, form: str, dimensions: int, alpha: float) -> None:
+        self._folder, self._form, self._dimensions, self._alpha = folder, form, dimensions, alpha
+        self._reader = ThreadPoolExecutor(1, "library-reader")
+        self._writer = ThreadPoolExecutor(1, "library-writer")
+        self._connections: dict[tuple[str, bool], sqlite3.Connection] = {}
+        self._matrices: dict[str, Matrix] = {}
+        self._has_warned = False
+
+    async def search(self, team_id: str, query: Query, k: int) -> list[Hit]:
+        if not query.readable:
+            return []
+        return await self._read(team_id, lambda connection: self._search(team_id, connection, query, k), [])
+
+    async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
+        def write(connection: sqlite3.Connection) -> dict[str, str]:
+            for page in pages:
+                _delete(connection, page.source, [page.document_id])
+                connection.executemany(_INSERT, _rows(page))
+                connection.execute(
+                    "INSERT INTO documents VALUES (?, ?, ?)", (page.source, page.document_id, page.digest)
+                )
+            return {}
+
+        if any(page.vectors.shape != (len(page.passages), self._dimensions) for page in pages):
+            raise Broken(f"A page's vectors are not of {self._dimensions} dimensions, one per passage.")
+        return await self._write(team_id, write)
+
+    async def remove(self, team_id: str, source: str, document_ids: Sequence[str]) -> None:
+        if document_ids:
+            await self._write(team_id, lambda connection: _delete(connection, source, document_ids))
+
+    async def digests(self, team_id: str, source: str) -> dict[str, str]:
+        sql = "SELECT id, digest FROM documents WHERE source = ?"
+        return await self._read(team_id, lambda connection: dict(connection.execute(sql, (source,))), {})
+
+    async def count(self, team_id: str, source: str | None = None) -> tuple[int, int]:
+        sql = (
+            "SELECT (SELECT count(*) FROM documents WHERE ?1 IS NULL OR source = ?1),"
+            " (SELECT count(*) FROM passages WHERE ?1 IS NULL OR source = ?1)"
+        )
+        documents, passages = await self._read(
+            team_id, lambda connection: connection.execute(sql, (source,)).fetchone(), (0, 0)
+        )
+        if passages > TIME_FOR_WEAVIATE and not self._has_warned:
+            self._has_warned = True
+            log.warning("time_for_weaviate", passages=passages, advice="set WEAVIATE_URL: searches grow with the size")
+        return documents, passages
+
+    async def sources(self, team_id: str) -> list[Source]:
+        return await self._read(team_id, _sources, [])
+
+    async def save_source(self, team_id: str, source: Source) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (source.name, source.model_dump_json()))
+            if not stale(_sources(connection), self._form):
+                connection.execute("INSERT OR REPLACE INTO live VALUES (1, ?)", (self._form,))
+
+        await self._write(team_id, write)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._reader.shutdown()
+        self._writer.shutdown()
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+
+    def _search(self, team_id: str, connection: sqlite3.Connection, query: Query, k: int) -> list[Hit]:
+        from retrieval.matrix import Matrix
+
+        live = connection.execute("SELECT form FROM live").fetchone()
+        if live and live[0] != self._form:
+            raise Broken(REEMBED)
+        matrix = self._matrices.setdefault(team_id, Matrix(self._dimensions))
+        matrix.refresh(connection)
+        cosines = matrix.cosines(query.vector)
+        by_vector = matrix.best(cosines, query.readable, POOL)
+        by_words = _by_words(connection, query)
+        best = fuse(by_vector, by_words, self._alpha)[:k]
+        passages = _passages(connection, [n for n, _ in best])
+        return [
+            Hit(passage=passages[n], score=score, certainty=certainty(float(cosines[matrix.row(n)])))
+            for n, score in best
+        ]
+
+    async def _read(
+        self, team_id: str, work: Callable[[sqlite3.Connection], Result], when_there_is_none: Result
+    ) -> Result:
+        def run() -> Result:
+            if (team_id, False) not in self._connections and not self._file(team_id).exists():
+                return when_there_is_none
+            with self._transaction(team_id, is_writing=False) as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._reader, run)
+
+    async def _write(self, team_id: str, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        def run() -> Result:
+            with self._transaction(team_id, is_writing=True) as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._writer, run)
+
+    @contextmanager
+    def _transaction(self, team_id: str, is_writing: bool) -> Iterator[sqlite3.Connection]:
+        """One transaction; SQLite's errors become ours, and what was begun is rolled back."""
+        try:
+            connection = self._connection(team_id, is_writing)
+            connection.execute("BEGIN IMMEDIATE" if is_writing else "BEGIN")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise LibraryUnavailable(f"The index in {self._folder} cannot be used now: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise Broken(f"The index in {self._folder} is damaged: {error}. Move it away and ingest again.") from error
+
+    def _connection(self, team_id: str, is_writing: bool) -> sqlite3.Connection:
+        connection = self._connections.get((team_id, is_writing))
+        if connection is None:
+            file = self._file(team_id)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(file, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+            connection.execute("ATTACH ? AS catalogue", (str(file.with_name("sources.sqlite3")),))
+            for database in ("main", "catalogue"):
+                connection.execute(f"PRAGMA {database}.journal_mode = WAL")
+                connection.execute(f"PRAGMA {database}.synchronous = NORMAL")
+            connection.executescript(_SCHEMA)
+            self._connections[team_id, is_writing] = connection
+        return connection
+
+    def _file(self, team_id: str) -> Path:
+        return self._folder / check_team(team_id) / f"{self._form}.sqlite3"
+
+
+_INSERT = f"INSERT INTO passages ({_COLUMNS}, vector) VALUES ({', '.join('?' * (len(_FIELDS) + 1))})"  # noqa: S608
+
+
+def _rows(page: Page) -> Iterator[tuple[Any, ...]]:
+    for passage, vector in zip(page.passages, page.vectors, strict=True):
+        record = passage.model_dump()
+        record["updated_at"] = passage.updated_at and passage.updated_at.isoformat()
+        yield (*(record[field] for field in _FIELDS), vector.tobytes())
+
+
+def _delete(connection: sqlite3.Connection, source: str, document_ids: Sequence[str]) -> None:
+    ids = json.dumps(list(document_ids))
+    connection.execute(
+        "DELETE FROM passages WHERE source = ? AND document_id IN (SELECT value FROM json_each(?))", (source, ids)
+    )
+    connection.execute(
+        "DELETE FROM documents WHERE source = ? AND id IN (SELECT value FROM json_each(?))", (source, ids)
+    )
+
+
+def _sources(connection: sqlite3.Connection) -> list[Source]:
+    return [
+        Source.model_validate_json(row[0]) for row in connection.execute("SELECT record FROM sources ORDER BY name")
+    ]
+
+
+def _by_words(connection: sqlite3.Connection, query: Query) -> dict[int, float]:
+    """Gives the BM25 score of the readable passages that hold any of the question's words, of the best of them."""
+    asked = " OR ".join(f'"{term}"' for term in words(query.text))
+    if not asked:
+        return {}
+    found = connection.execute(
+        "SELECT n, -bm25(words) AS score FROM words JOIN passages ON n = words.rowid"
+        " WHERE words MATCH ? AND audience IN (SELECT value FROM json_each(?)) ORDER BY score DESC LIMIT ?",
+        (asked, json.dumps(sorted(query.readable)), POOL),
+    )
+    return dict(found)
+
+
+def _passages(connection: sqlite3.Connection, numbers: list[int]) -> dict[int, Passage]:
+    rows = connection.execute(
+        f"SELECT n, {_COLUMNS} FROM passages WHERE n IN (SELECT value FROM json_each(?))",  # noqa: S608
+        (json.dumps(numbers),),
+    )
+    return {row[0]: Passage.model_validate(dict(zip(_FIELDS, row[1:], strict=True))) for row in rows}

@@ -1,0 +1,172 @@
+"""One sync of one source: read, compare by digest, cut, embed what changed, store it, take out what is gone. The three
+slow parts overlap (the next batch is read and the last one stored while the model works on this one), and a batch is
+small, so that memory stays flat however large the source is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+from bot.vocabulary import Document, IngestReport, Passage, Source, SourceFailure
+from retrieval.chunking import Chunker, embedded_text
+from retrieval.embedding import Embedder
+from retrieval.index import Index, Page
+from retrieval.reading import Reader, Unread
+
+Result = TypeVar("Result")
+Progress = Callable[[int, int, str], None]
+"""Called with how many documents are read, how many are expected, and where the last one stands."""
+BATCH_PASSAGES = 128
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A new or changed document, cut but not yet embedded."""
+
+    place: str
+    document: Document
+    digest: str
+    passages: list[Passage]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Drafts to embed in one go, and how far the reading has come with them."""
+
+    drafts: list[Draft]
+    done: int
+    place: str
+
+
+class Sync:
+    """One sync of one source of one team."""
+
+    def __init__(
+        self, team_id: str, source: Source, reader: Reader, index: Index, embedder: Embedder, cores: Executor
+    ) -> None:
+        self._team_id, self._source, self._reader = team_id, source, reader
+        self._index, self._embedder, self._cores = index, embedder, cores
+        self._known: dict[str, str] = {}
+        self._seen: dict[str, str] = {}  # where each document stands
+        self._kept: list[str] = []
+        self._failed: list[SourceFailure] = []
+        self._added = self._changed = self._unchanged = self._passages = 0
+
+    async def run(self, form: str, progress: Progress | None = None) -> IngestReport:
+        """Syncs, remembers the source as embedded in `form`, and reports.
+
+        Raises TellUser when the source cannot be read at all, and then changes nothing.
+        """
+        began = time.perf_counter()
+        files = await self._compute(self._reader.files)
+        total = await self._compute(self._reader.count, files)
+        self._known = await self._index.digests(self._team_id, self._source.name)
+        batches = self._batches(files)
+        batch: Batch | None = await self._compute(next, batches, None)
+        pages: list[Page] = []
+        while batch or pages:
+            drafts = batch.drafts if batch else []
+            upcoming, embedded, _ = await asyncio.gather(
+                self._compute(next, batches, None), self._compute(self._embed, drafts), self._store(pages)
+            )
+            if batch and progress:
+                progress(batch.done, total, batch.place)
+            batch, pages = upcoming, embedded
+        removed = [name for name in sorted(self._known.keys() - self._seen.keys()) if not self._may_still_be(name)]
+        await self._index.remove(self._team_id, self._source.name, removed)
+        await self._remember(form)
+        return IngestReport(
+            added=self._added,
+            changed=self._changed,
+            unchanged=self._unchanged,
+            removed=len(removed),
+            failed=tuple(self._failed),
+            passages=self._passages,
+            seconds=round(time.perf_counter() - began, 3),
+        )
+
+    def _batches(self, files: list[Path | Unread]) -> Iterator[Batch]:
+        """Reads, compares and cuts; runs in a thread, a batch at a time."""
+        chunker = Chunker(self._embedder)
+        drafts: list[Draft] = []
+        entries = (entry for file in files for entry in self._reader.read(file))
+        done, place = 0, ""
+        for done, (place, entry) in enumerate(entries, start=1):
+            draft = self._draft(place, entry, chunker)
+            if draft:
+                drafts.append(draft)
+                if sum(len(draft.passages) for draft in drafts) >= BATCH_PASSAGES:
+                    yield Batch(drafts, done, place)
+                    drafts = []
+        yield Batch(drafts, done, place)
+
+    def _draft(self, place: str, entry: Document | Unread, chunker: Chunker) -> Draft | None:
+        if isinstance(entry, Unread):
+            self._fail(place, entry.reason)
+            if entry.keeps is not None:
+                self._kept.append(entry.keeps)
+            return None
+        if entry.id in self._seen:
+            self._fail(place, f"has the id “{entry.id}”, which {self._seen[entry.id]} has already")
+            return None
+        self._seen[entry.id] = place
+        digest = digest_of(entry)
+        if self._known.get(entry.id) == digest:
+            self._unchanged += 1
+            return None
+        return Draft(place, entry, digest, chunker.cut(entry, self._team_id, digest))
+
+    def _embed(self, drafts: list[Draft]) -> list[Page]:
+        texts = [embedded_text(passage) for draft in drafts for passage in draft.passages]
+        if not texts:
+            return []
+        vectors = self._embedder.embed_passages(texts)
+        pages, start = [], 0
+        for draft in drafts:
+            end = start + len(draft.passages)
+            pages.append(Page(self._source.name, draft.document.id, draft.digest, draft.passages, vectors[start:end]))
+            start = end
+        return pages
+
+    async def _store(self, pages: list[Page]) -> None:
+        if not pages:
+            return
+        refused = await self._index.put(self._team_id, pages)
+        for page in pages:
+            if page.document_id in refused:
+                self._fail(self._seen[page.document_id], refused[page.document_id])
+                continue
+            self._passages += len(page.passages)
+            if page.document_id in self._known:
+                self._changed += 1
+            else:
+                self._added += 1
+
+    async def _remember(self, form: str) -> None:
+        documents, passages = await self._index.count(self._team_id, self._source.name)
+        now = {"synced_at": datetime.now(UTC), "documents": documents, "passages": passages, "form": form}
+        await self._index.save_source(self._team_id, self._source.model_copy(update=now))
+
+    def _may_still_be(self, document_id: str) -> bool:
+        return any(kept == "" or document_id == kept or document_id.startswith(f"{kept}/") for kept in self._kept)
+
+    def _fail(self, place: str, reason: str) -> None:
+        self._failed.append(SourceFailure(source=place, reason=reason))
+
+    async def _compute(self, work: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._cores, work, *arguments)
+
+
+def digest_of(document: Document) -> str:
+    """Gives the SHA-256 of all that a reader of a document sees, and of who may read it."""
+    content = (document.title, document.url, document.audience, document.text)
+    return sha256(json.dumps(content).encode()).hexdigest()

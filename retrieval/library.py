@@ -1,0 +1,166 @@
+"""The library: finds passages for a question, and takes documents in. It holds an embedder and an index, and promises
+that a hit was readable for everyone at the place that asked: the index filters, and the library checks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from bot.errors import FootnoteError, TellUser
+from bot.settings import Settings
+from bot.vocabulary import Found, Hit, IngestReport, LibraryStatus, Question, Source
+from retrieval.chunking import CHUNKER
+from retrieval.embedding import Embedder, open_embedder
+from retrieval.index import Index, Query, form_of
+from retrieval.ingesting import Progress, Sync
+from retrieval.questions import holds, identifiers, standalone
+from retrieval.reading import Reader, check_audience
+
+Result = TypeVar("Result")
+log = structlog.get_logger()
+
+
+class Library:
+    """One library for many teams. `find` is for askers, the rest for operators."""
+
+    def __init__(self, index: Index, embedder: Embedder, form: str, threshold: float, model: str) -> None:
+        self._index, self._embedder, self._form = index, embedder, form
+        self._threshold, self._model = threshold, model
+        self._cores = ThreadPoolExecutor(os.cpu_count() or 1, "library-cpu")
+
+    async def find(self, question: Question, k: int = 5) -> Found:
+        """Finds the `k` best passages that everyone at the place of the question may read.
+
+        Raises LibraryUnavailable when the index is down or slow.
+        """
+        text = standalone(question.text, question.history)
+        if not text.strip() or not question.readable:
+            return Found(hits=(), query=text)
+        began = time.perf_counter()
+        vector = await self._compute(self._embedder.embed_query, text)
+        embedded = time.perf_counter()
+        asked = identifiers(text)
+        hits = await self._index.search(question.team_id, Query(text, vector, question.readable, asked), k)
+        hits = [hit for hit in hits if self._may_be_shown(hit, question)]
+        confidence = max((hit.certainty for hit in hits), default=0.0)
+        is_named = any(holds(hit.passage.text, identifier) for hit in hits for identifier in asked)
+        return Found(
+            hits=tuple(hits),
+            query=text,
+            confidence=confidence,
+            is_sufficient=is_named or (bool(hits) and confidence >= self._threshold),
+            embed_ms=(embedded - began) * 1000,
+            search_ms=(time.perf_counter() - embedded) * 1000,
+        )
+
+    async def ingest(
+        self,
+        team_id: str,
+        source: str | Path,
+        *,
+        name: str | None = None,
+        audience: str | None = None,
+        base_url: str | None = None,
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Syncs a folder or a file; afterwards the library holds of it exactly what it holds now.
+
+        A source is named by its last part unless `name` says otherwise. What is not given stays as it was the last
+        time; the first time `audience` is `workspace`. Raises TellUser when the source cannot be read at all.
+        """
+        if "://" in str(source):
+            raise TellUser(f"{source} cannot be read yet: a source is a folder or a file on this machine.")
+        root = await asyncio.to_thread(_absolute, source)
+        known = {there.name: there for there in await self._index.sources(team_id)}
+        name = name or self._name_for(root, known)
+        before = known.get(name) or Source(name=name, address=str(root))
+        told = Source(
+            name=name,
+            address=str(root),
+            audience=check_audience(audience or before.audience),
+            base_url=base_url or before.base_url,
+        )
+        reader = Reader(root, name, told.audience, told.base_url)
+        sync = Sync(team_id, told, reader, self._index, self._embedder, self._cores)
+        return await sync.run(self._form, progress)
+
+    async def sync(self, team_id: str, name: str, progress: Progress | None = None) -> IngestReport:
+        """Syncs a source that was ingested before, by its name. Raises TellUser when there is none of that name."""
+        for source in await self.sources(team_id):
+            if source.name == name:
+                return await self.ingest(team_id, source.address, name=name, progress=progress)
+        raise TellUser(f"There is no source named “{name}”.")
+
+    async def sources(self, team_id: str) -> list[Source]:
+        """Lists a team's sources by name."""
+        return await self._index.sources(team_id)
+
+    async def status(self, team_id: str) -> LibraryStatus:
+        """Says how a team's library stands; not ready when the index does not answer."""
+        documents = passages = 0
+        try:
+            documents, passages = await self._index.count(team_id)
+            is_ready = True
+        except FootnoteError as error:
+            log.warning("library_not_ready", error=str(error))
+            is_ready = False
+        return LibraryStatus(
+            passages=passages,
+            documents=documents,
+            backend=self._index.backend,
+            embedding_model=self._model,
+            is_ready=is_ready,
+        )
+
+    async def close(self) -> None:
+        """Lets go of the index and the threads."""
+        self._cores.shutdown(wait=False, cancel_futures=True)
+        await self._index.close()
+
+    def _may_be_shown(self, hit: Hit, question: Question) -> bool:
+        if hit.passage.audience in question.readable:
+            return True
+        log.error("unreadable_hit", passage=hit.passage.id, audience=hit.passage.audience, question=question.id)
+        return False
+
+    def _name_for(self, root: Path, known: dict[str, Source]) -> str:
+        name = root.name or "root"
+        other = known.get(name)
+        if other and other.address != str(root) and Path(other.address).exists():
+            raise TellUser(f"A source named “{name}” is {other.address} already: give this one a name (--name).")
+        return name
+
+    async def _compute(self, work: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._cores, work, *arguments)
+
+
+def _absolute(source: str | Path) -> Path:
+    return Path(source).expanduser().resolve()
+
+
+@asynccontextmanager
+async def open_library(settings: Settings) -> AsyncIterator[Library]:
+    """Opens the library that the settings name: on Weaviate when its URL is set, else embedded in the data folder."""
+    embedder = open_embedder(settings.embedding_model, settings.data_dir)
+    form = form_of(embedder.id, CHUNKER)
+    index = await _open_index(settings, form, embedder.dimensions)
+    library = Library(index, embedder, form, settings.sufficiency_threshold, settings.embedding_model)
+    try:
+        yield library
+    finally:
+        await library.close()
+
+
+async def _open_index(settings: Settings, form: str, dimensions: int) -> Index:
+    from retrieval.index_embedded import EmbeddedIndex
+
+    return EmbeddedIndex(settings.data_dir / "library", form, dimensions, settings.hybrid_alpha)

@@ -1,0 +1,49 @@
+"""What a question asks for, by rule: the words to look for, the identifiers in it that count letter by letter, and the
+standalone query of a follow-up that cannot be understood without the thread before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bot.vocabulary import Turn
+
+MOST_WORDS = 64
+"""Different words of a question that are looked for; a pasted log would search for minutes."""
+_WORD = re.compile(r"[^\W_]+(?:[._/@:-]+[^\W_]+)*")
+_IDENTIFIER = re.compile(
+    r"""(?<![\w./-])(?:
+        [A-Z]{1,10}[-_]?\d{2,}(?:-\d+)*         # ERR-4021, E1234, CVE-2026-1234
+      | [A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+  # max_batch_size, FOOTNOTE_HOME
+      | [a-z]{2,}[a-z0-9]*(?:[A-Z][a-z0-9]+)+   # maxRetries
+      | [a-z]+(?:\.[a-z]+[A-Z][A-Za-z]*)+       # chat.postMessage
+      | --[a-z][a-z0-9-]{2,}                    # --base-url
+    )(?![\w-])""",
+    re.VERBOSE,
+)
+_STOP = frozenset({
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of",
+    "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
+})  # fmt: skip
+"""Weaviate's English stop words, so that both indexes look for the same words."""
+
+
+def words(text: str) -> list[str]:
+    """Gives the different words to look for, in order; a compound such as `ERR-4021` is one."""
+    found = dict.fromkeys(word.lower() for word in _WORD.findall(text))
+    return [word for word in found if word not in _STOP][:MOST_WORDS]
+
+
+def identifiers(text: str) -> tuple[str, ...]:
+    """Gives the error codes, settings and flags that a text names, as written."""
+    return tuple(dict.fromkeys(_IDENTIFIER.findall(text)))
+
+
+def holds(text: str, identifier: str) -> bool:
+    """Whether a text holds an identifier verbatim, not as a part of a longer one."""
+    return re.search(rf"(?<![\w-]){re.escape(identifier)}(?![\w-]|\.\w)", text) is not None
+
+
+def standalone(question: str, history: Sequence[Turn]) -> str:
+    """Gives a question that is understood without the thread before it."""
+    return question
