@@ -66,13 +66,16 @@ class Journal:
 
     # Questions
 
-    async def accept(self, asked: Asked) -> Entry:
-        """Writes a question down, or its new words if it is known already, and gives what is known of it then."""
+    async def accept(self, asked: Asked, *, is_edit: bool = False) -> Entry:
+        """Writes a question down, and gives what is known of it then. What is known already stays, for a late delivery
+        must not undo an edit; only an edit brings new words."""
         key = self._key("question", asked.id)
         async with self._pipeline() as pipe:
             pipe.hsetnx(key, "state", "accepted")
-            pipe.hset(key, "asked", asked.model_dump_json())
+            (pipe.hset if is_edit else pipe.hsetnx)(key, "asked", asked.model_dump_json())
             pipe.expire(key, self._ttl_s)
+            if asked.kind in ("mention", "direct"):
+                pipe.set(self._key("thread", asked.channel_id, asked.thread_ts), "1", ex=self._ttl_s)
         entry = await self.entry(asked.id)
         if entry is None:
             raise TryAgain("a question that was just written cannot be read back")
@@ -109,7 +112,6 @@ class Journal:
             pipe.expire(key, self._ttl_s)
             if reply_ts:
                 pipe.set(self._key("reply", asked.channel_id, reply_ts), asked.id, ex=self._ttl_s)
-                pipe.set(self._key("thread", asked.channel_id, asked.thread_ts), "1", ex=self._ttl_s)
 
     async def withdraw(self, question_id: str) -> None:
         """Forgets question, answer, verdicts and example of a question that was deleted. Its id stays, so that a late
@@ -129,7 +131,7 @@ class Journal:
         return cast("str | None", await self._call(self._redis.get(self._key("reply", channel_id, reply_ts))))
 
     async def is_in_thread(self, channel_id: str, thread_ts: str) -> bool:
-        """Whether the bot has answered in that thread."""
+        """Whether the bot was asked in that thread."""
         return bool(await self._call(self._redis.exists(self._key("thread", channel_id, thread_ts))))
 
     async def same_gesture(self, client_msg_id: str, question_id: str) -> bool:

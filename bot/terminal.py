@@ -55,6 +55,19 @@ class TerminalReply:
             _print_source(self._out, citation)
 
 
+class SilentReply:
+    """Shows nothing: for machines, which read the answer when it is whole."""
+
+    async def status(self, text: str) -> None:
+        """Shows nothing."""
+
+    async def say(self, sentence: str, citations: Sequence[Citation]) -> None:
+        """Shows nothing."""
+
+    async def finish(self, answer: Answer) -> None:
+        """Shows nothing."""
+
+
 def _print_source(console: Console, citation: Citation) -> None:
     from rich.text import Text
 

@@ -1,5 +1,5 @@
 """The docket tasks: durable jobs that survive any process. There is one kind of task, a job; what a job of each kind
-does is handed in as its duty. A process without duties (`web`) can only add jobs, one with them (`worker`) does them.
+does is its duty. `web` only adds jobs; `worker` has the duties and does them.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ class Backlog:
 class Queue:
     """Where jobs wait. Jobs of one `thread` are done one at a time."""
 
-    def __init__(self, docket: Docket, journal: Journal, duties: Mapping[str, Duty]) -> None:
+    def __init__(self, docket: Docket, journal: Journal) -> None:
         from docket import ConcurrencyLimit, CurrentExecution, Execution, Retry
 
         self._docket = docket
         self._journal = journal
+        self._duties: Mapping[str, Duty] = {}
 
         async def job(
             kind: str,
@@ -67,7 +68,7 @@ class Queue:
             retry: Retry = Retry(attempts=ATTEMPTS, delay=RETRY_DELAY),
             execution: Execution = CurrentExecution(),
         ) -> None:
-            await self._do(duties[kind], kind, payload, execution.key, retry.attempt)
+            await self._do(self._duties[kind], kind, payload, execution.key, retry.attempt)
 
         docket.register(job)
 
@@ -85,6 +86,26 @@ class Queue:
         """Counts the jobs."""
         snapshot = await self._docket.snapshot()
         return Backlog(len(snapshot.future), len(snapshot.running), len(snapshot.workers))
+
+    async def work(self, duties: Mapping[str, Duty], *, concurrency: int, redelivery_timeout_s: float) -> None:
+        """Does jobs until it is cancelled; then ends those that are running and returns."""
+        from docket import Worker
+
+        self._duties = duties
+        async with Worker(
+            self._docket,
+            concurrency=concurrency,
+            redelivery_timeout=timedelta(seconds=redelivery_timeout_s),
+            reconnection_delay=timedelta(seconds=1),
+            minimum_check_interval=timedelta(milliseconds=50),
+        ) as worker:
+            running = asyncio.create_task(worker.run_forever())
+            try:
+                await asyncio.shield(running)
+            except asyncio.CancelledError:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+                raise
 
     async def _do(self, duty: Duty, kind: str, payload: str, key: str, attempt: int) -> None:
         # A job that kills its worker never raises, so beginnings are counted, too.
@@ -114,31 +135,9 @@ class Queue:
 
 
 @asynccontextmanager
-async def open_queue(
-    redis_url: str, journal: Journal, duties: Mapping[str, Duty] | None = None
-) -> AsyncIterator[Queue]:
+async def open_queue(redis_url: str, journal: Journal) -> AsyncIterator[Queue]:
     """Opens the queue of the journal's team."""
     from docket import Docket
 
     async with Docket(name=f"footnote-{journal.team_id}", url=redis_url) as docket:
-        yield Queue(docket, journal, duties or {})
-
-
-async def work(queue: Queue, *, concurrency: int, redelivery_timeout_s: float) -> None:
-    """Does jobs until it is cancelled; then ends those that are running and returns."""
-    from docket import Worker
-
-    async with Worker(
-        queue._docket,
-        concurrency=concurrency,
-        redelivery_timeout=timedelta(seconds=redelivery_timeout_s),
-        reconnection_delay=timedelta(seconds=1),
-        minimum_check_interval=timedelta(milliseconds=50),
-    ) as worker:
-        running = asyncio.create_task(worker.run_forever())
-        try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            raise
+        yield Queue(docket, journal)

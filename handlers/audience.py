@@ -80,7 +80,8 @@ class Audience:
         people = await self._remember(PEOPLE_S, self._people, "people")
         async for page in answers_of(self._client.conversations_members, channel=channel_id, limit=999):
             for user_id in page["members"]:
-                user = people.get(user_id) or await self._remember(PEOPLE_S, self._user, "user", user_id)
+                known = people.get(user_id)
+                user = known if known is not None else await self._remember(PEOPLE_S, self._user, "user", user_id)
                 if self._is_outsider(user):
                     return True
         return False
@@ -123,6 +124,7 @@ class Audience:
         )
 
     async def _remember(self, seconds: float, look_up: Callable[..., Awaitable[T]], *key: str) -> T:
+        value: T | None
         until, value = self._remembered.get(key, (0.0, None))
         if until < time.monotonic():
             if len(self._remembered) > 50_000:

@@ -117,11 +117,12 @@ def context(text: str) -> Block:
     return {"type": "context", "elements": [{"type": "mrkdwn", "text": text}]}
 
 
-def example_cards(examples: Sequence[Example], wanted: int) -> list[Block]:
+def example_cards(examples: Sequence[Example], approved: int, wanted: int) -> list[Block]:
     """The examples that wait for an admin, as cards."""
+    progress = f"{approved} of {wanted} approved"
     if not examples:
-        return [section("No example waits for review. A 👍 on an answer in a channel makes one.")]
-    blocks = [section(f"*{len(examples)} of the examples wait for review* (at least {wanted} approved make a persona)")]
+        return [section(f"No example waits for review ({progress}). A 👍 on an answer in a channel makes one.")]
+    blocks = [section(f"*{len(examples)} wait for review*, {progress}")]
     for example in examples[:10]:
         blocks += [
             {"type": "divider"},

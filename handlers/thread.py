@@ -41,6 +41,7 @@ class ThreadReply:
         self._asked = entry.asked
         self._bot_user_id = bot_user_id
         self._ts: str | None = entry.reply_ts if entry.state == "done" else None
+        self._can_stream = True
         self._is_streaming = False
         self._sentences = 0
         self._unsent = ""
@@ -61,14 +62,23 @@ class ThreadReply:
                     await call(self._client.chat_stopStream(channel=self._asked.channel_id, ts=message["ts"]))
 
     async def status(self, text: str) -> None:
-        """Shows at once what is going on, where the workspace can show it."""
-        await self._set_status(text)
+        """Shows at once what is going on, where the workspace can show it; Slack takes it away with the reply."""
+        if self._ts is not None:
+            return
+        try:
+            await call(
+                self._client.assistant_threads_setStatus(
+                    channel_id=self._asked.channel_id, thread_ts=self._asked.thread_ts, status=text
+                )
+            )
+        except (SlackRefused, SlackUnavailable) as error:
+            log.debug("status_not_shown", cause=str(error))  # an ornament: nothing depends on it
 
     async def say(self, sentence: str, citations: Sequence[Citation]) -> None:
         """Shows a checked sentence; the first few are kept back until it is clear that the answer is not short."""
         self._sentences += 1
         self._unsent += sentence
-        if self._ts is None and self._sentences > SHORT:
+        if self._ts is None and self._can_stream and self._sentences > SHORT:
             await self._start_stream()
         if self._is_streaming and time.monotonic() - self._appended_at >= APPEND_EVERY_S:
             await self._append()
@@ -81,17 +91,6 @@ class ThreadReply:
             else:
                 await self._update(answer)
         await self._journal.settle(self._asked, answer, self._ts)
-        await self._set_status("")
-
-    async def _set_status(self, text: str) -> None:
-        try:
-            await call(
-                self._client.assistant_threads_setStatus(
-                    channel_id=self._asked.channel_id, thread_ts=self._asked.thread_ts, status=text
-                )
-            )
-        except (SlackRefused, SlackUnavailable) as error:
-            log.debug("status_not_shown", cause=str(error))  # an ornament: nothing depends on it
 
     async def _start_stream(self) -> None:
         await self._journal.begin(self._asked.id, "streaming")
@@ -106,7 +105,7 @@ class ThreadReply:
             )
         except SlackRefused as error:
             log.info("no_stream", cause=error.code)  # an older plan, or the rate is used up: post when it is whole
-            self._sentences = -1_000_000
+            self._can_stream = False
             return
         self._ts, self._is_streaming = stream["ts"], True
         await self._journal.begin(self._asked.id, "streaming", self._ts)
@@ -131,7 +130,7 @@ class ThreadReply:
                     ts=self._required_ts,
                     blocks=blocks.closing(answer, now()),
                     metadata=_metadata(self._asked),
-                    **({"markdown_text": self._unsent} if self._unsent else {}),
+                    markdown_text=self._unsent or None,
                 )
             )
         except SlackRefused as error:

@@ -1,0 +1,329 @@
+"""From Settings to a running bot, read from top to bottom like a packing list. The only file of `bot/` that knows the
+rooms beside it. Every part is entered on an exit stack, so that shutting down is starting up in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import structlog
+
+from bot.doctor import Finding
+from bot.errors import Broken, TryAgain
+from bot.settings import LOCAL_TEAM, Settings
+from bot.vocabulary import Answer, Question
+
+if TYPE_CHECKING:
+    from slack_sdk.web.async_client import AsyncWebClient
+
+    from bot.answering import PersonaModel, Reply
+    from bot.journal import Journal
+    from bot.memory import Memory
+    from bot.persona import Persona
+    from retrieval.library import Library
+
+DRAIN_S = 22
+"""Seconds that running answers get to end after SIGTERM: platforms kill after 30."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """The parts that answer: they need neither Slack nor memory."""
+
+    library: Library
+    persona: Persona
+    model: PersonaModel
+    deadline_s: float
+
+    async def answer(self, question: Question, reply: Reply) -> Answer:
+        """Answers a question into a reply."""
+        from bot.answering import answer
+
+        return await answer(
+            question,
+            find=self.library.find,
+            model=self.model,
+            persona=self.persona,
+            reply=reply,
+            deadline_s=self.deadline_s,
+        )
+
+
+@asynccontextmanager
+async def open_thinking(settings: Settings) -> AsyncIterator[Thinking]:
+    """Opens library, persona and persona model."""
+    from bot.persona import load_persona
+    from retrieval.library import open_library
+
+    async with AsyncExitStack() as stack:
+        library = await stack.enter_async_context(open_library(settings))
+        persona = load_persona(settings.persona_file)
+        model = await stack.enter_async_context(open_model(settings))
+        yield Thinking(library, persona, model, settings.answer_deadline_s)
+
+
+@asynccontextmanager
+async def open_model(settings: Settings) -> AsyncIterator[PersonaModel]:
+    """Opens the configured persona model, or the quoting one."""
+    if settings.persona_model is None:
+        from bot.model_quoting import QuotingModel
+
+        yield QuotingModel()
+        return
+    from bot.model_openai import OpenAIModel
+
+    model = OpenAIModel(
+        settings.persona_model,
+        base_url=settings.openai_base_url,
+        api_key=settings.openai_api_key.get_secret_value() if settings.openai_api_key else None,
+        timeout_s=settings.model_timeout_s,
+    )
+    try:
+        yield model
+    finally:
+        await model.aclose()
+
+
+@asynccontextmanager
+async def open_journal(settings: Settings, team_id: str) -> AsyncIterator[tuple[Memory, Journal]]:
+    """Opens the memory and the team's journal in it."""
+    from bot.journal import Journal
+    from bot.memory import open_redis
+
+    async with open_redis(settings.redis_url, settings.data_dir) as memory:
+        yield memory, Journal(memory.redis, team_id, retention_days=settings.retention_days)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who the bot is in Slack."""
+
+    team_id: str
+    bot_user_id: str
+
+
+async def identify(client: AsyncWebClient, settings: Settings) -> Identity:
+    """Asks Slack who the token is. Raises Broken when it is not taken, SlackUnavailable when Slack is not there."""
+    from handlers.slack import SlackRefused, call
+
+    try:
+        me = await call(client.auth_test())
+    except SlackRefused as error:
+        raise Broken(f"SLACK_BOT_TOKEN is not taken: {error.code}. Copy it again from the app's OAuth page.") from error
+    return Identity(settings.team_id or str(me["team_id"]), str(me["user_id"]))
+
+
+async def team_of(settings: Settings) -> str:
+    """Gives the team whose library and journal the command line works on."""
+    from handlers.slack import open_client
+
+    if settings.team_id:
+        return settings.team_id
+    if settings.slack_bot_token is None:
+        return LOCAL_TEAM
+    async with open_client(settings) as client:
+        return (await identify(client, settings)).team_id
+
+
+@asynccontextmanager
+async def open_library_of(settings: Settings) -> AsyncIterator[tuple[str, Library]]:
+    """Opens the library alone, with the team that the command line works on."""
+    from retrieval.library import open_library
+
+    team_id = await team_of(settings)
+    async with open_library(settings) as library:
+        yield team_id, library
+
+
+@asynccontextmanager
+async def open_web(settings: Settings, *, host: str = "") -> AsyncIterator[int]:
+    """Runs the process that accepts what Slack sends; gives its port."""
+    from bot.worker import open_queue
+    from handlers.app import listening, make_app
+    from handlers.inbox import Inbox
+    from handlers.slack import open_client
+
+    settings.refuse_accidental_embedding()
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(open_client(settings))
+        identity = await _patiently(partial(identify, client, settings))
+        memory, journal = await stack.enter_async_context(open_journal(settings, identity.team_id))
+        queue = await stack.enter_async_context(open_queue(memory.docket_url, journal))
+
+        async def is_healthy() -> dict[str, bool]:
+            with contextlib.suppress(Exception):  # whatever is wrong with the memory, the answer is no
+                return {"memory": bool(await memory.redis.ping())}
+            return {"memory": False}
+
+        app = make_app(settings, client, Inbox(journal, queue))
+        port = await stack.enter_async_context(listening(settings, app, is_healthy, host=host))
+        log.info("web_ready", team=identity.team_id, port=port, socket_mode=settings.slack_app_token is not None)
+        yield port
+
+
+async def run_worker(settings: Settings) -> None:
+    """Runs the process that does the work, until it is cancelled; then ends the running answers."""
+    from bot.memory import memory_health
+    from bot.worker import open_queue
+    from handlers.audience import Audience
+    from handlers.commands.support import Support, Works
+    from handlers.desk import Desk
+    from handlers.slack import open_client
+
+    settings.refuse_accidental_embedding()
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(open_client(settings))
+        identity = await _patiently(partial(identify, client, settings))
+        memory, journal = await stack.enter_async_context(open_journal(settings, identity.team_id))
+        thinking = await stack.enter_async_context(open_thinking(settings))
+        queue = await stack.enter_async_context(open_queue(memory.docket_url, journal))
+        audience = Audience(client, identity.team_id)
+
+        async def memory_problems() -> list[str]:
+            return list((await memory_health(memory.redis)).problems)
+
+        async def sync(name: str) -> str:
+            return _report_line(name, await thinking.library.sync(identity.team_id, name))
+
+        works = Works(
+            library_status=partial(thinking.library.status, identity.team_id),
+            sources=partial(thinking.library.sources, identity.team_id),
+            sync=sync,
+            memory_problems=memory_problems,
+            backlog=queue.backlog,
+            model=thinking.model.name,
+            model_address=_address(settings),
+        )
+        desk = Desk(
+            client,
+            journal,
+            audience,
+            thinking.answer,
+            Support(journal, audience, works, settings.admin_users),
+            bot_user_id=identity.bot_user_id,
+            bot_name=thinking.persona.name,
+        )
+        log.info("worker_ready", team=identity.team_id, model=thinking.model.name)
+        await queue.work(
+            desk.duties, concurrency=settings.worker_concurrency, redelivery_timeout_s=settings.redelivery_timeout_s
+        )
+
+
+async def until_stopped(running: Awaitable[None] | None = None) -> None:
+    """Waits for SIGTERM or SIGINT; then cancels what runs and gives it time to end."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stopped.set)
+    waiting = asyncio.create_task(stopped.wait())
+    if running is None:
+        await waiting
+        return
+    task = asyncio.ensure_future(running)
+    await asyncio.wait({waiting, task}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=DRAIN_S)
+    if task.done() and not task.cancelled():
+        task.result()
+
+
+async def _patiently(identifying: Callable[[], Awaitable[Identity]]) -> Identity:
+    """Waits for Slack at the start: a platform that restarts us in a loop would help nobody."""
+    delay_s = 1.0
+    while True:
+        try:
+            return await identifying()
+        except TryAgain as error:
+            log.warning("slack_not_there_yet", cause=str(error), again_in_s=delay_s)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, 30)
+
+
+def _address(settings: Settings) -> str:
+    if settings.persona_model is None:
+        return "needs no model; set PERSONA_MODEL and OPENAI_BASE_URL for one"
+    return urlsplit(settings.openai_base_url or "https://api.openai.com").netloc.rpartition("@")[2]
+
+
+def _report_line(name: str, report: object) -> str:
+    from bot.vocabulary import IngestReport
+
+    assert isinstance(report, IngestReport)
+    failed = "".join(f"\n• {one.source}: {one.reason}" for one in report.failed[:10])
+    return (
+        f"*{name}*: {report.added} added, {report.changed} changed, {report.unchanged} unchanged, "
+        f"{report.removed} removed, {len(report.failed)} failed, in {report.seconds:.1f} s{failed}"
+    )
+
+
+async def examine_slack(settings: Settings) -> list[Finding]:
+    """Finds out whether token and scopes are in order."""
+    from handlers.checkup import missing_scopes
+    from handlers.slack import open_client
+
+    if settings.slack_bot_token is None:
+        return [Finding(part="Slack", is_fine=True, found="no token: `python -m bot demo` brings a Slack of its own")]
+    async with open_client(settings) as client:
+        team, missing = await missing_scopes(client)
+    way = "Socket Mode" if settings.slack_app_token else "signed HTTP"
+    findings = [
+        Finding(
+            part="Slack",
+            is_fine=not missing,
+            found=f"{team}, {way}" + (f", without {', '.join(sorted(missing))}" if missing else ""),
+            advice="Add the scopes (or the whole manifest.json) to the app and install it again." if missing else "",
+        )
+    ]
+    if not settings.slack_app_token and not settings.slack_signing_secret:
+        advice = "Set SLACK_APP_TOKEN for Socket Mode, or SLACK_SIGNING_SECRET for signed HTTP."
+        findings.append(Finding(part="Slack", is_fine=False, found="no way to take events", advice=advice))
+    return findings
+
+
+async def examine_memory(settings: Settings) -> list[Finding]:
+    """Finds out whether the memory is there and keeps what it is given."""
+    from bot.memory import memory_health, open_redis
+
+    async with open_redis(settings.redis_url, settings.data_dir) as memory:
+        health = await memory_health(memory.redis)
+    where = "" if settings.redis_url else "embedded, "
+    found = f"{where}{health.version}, {health.latency_s * 1000:.1f} ms"
+    if not health.problems:
+        return [Finding(part="Memory", is_fine=True, found=found)]
+    return [Finding(part="Memory", is_fine=False, found=found, advice=" ".join(health.problems))]
+
+
+async def examine_library(settings: Settings) -> list[Finding]:
+    """Finds out whether the library is there and filled."""
+    async with open_library_of(settings) as (team_id, library):
+        status = await library.status(team_id)
+    found = f"{status.backend}, {status.documents:,} pages, {status.passages:,} passages, {status.embedding_model}"
+    if not status.is_ready:
+        advice = "The vector store is not ready: look at its log, and at REST and gRPC both."
+        return [Finding(part="Library", is_fine=False, found=found, advice=advice)]
+    if not status.passages:
+        return [Finding(part="Library", is_fine=True, found=f"{found}: `python -m bot ingest FOLDER` fills it")]
+    return [Finding(part="Library", is_fine=True, found=found)]
+
+
+async def examine_model(settings: Settings) -> list[Finding]:
+    """Asks the model for a word."""
+    from bot.answering import Prompt
+
+    prompt = Prompt(question="Say OK.", query="Say OK.", passages=(), messages=[{"role": "user", "content": "Say OK."}])
+    async with open_model(settings) as model:
+        words = "".join([delta async for delta in model.write(prompt)])
+    if settings.persona_model is None:
+        return [Finding(part="Model", is_fine=True, found=f"{model.name}: needs no model, it quotes the documents")]
+    return [Finding(part="Model", is_fine=bool(words), found=f"{model.name} at {_address(settings)} answers")]

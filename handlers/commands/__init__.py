@@ -1,0 +1,1 @@
+"""Slash commands: `support` accepts them, `Support` carries them out."""

@@ -1,0 +1,172 @@
+"""What the worker does with what came in: it answers questions, keeps verdicts, carries out commands. Each duty may
+be started again after a crash at any point, and then ends as if it had run once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+from bot.answering import Reply
+
+from bot.journal import Entry, Journal, now
+from bot.learning import examples
+from bot.vocabulary import Answer, Asked, Question, Turn, Verdict
+from bot.worker import Duty
+from handlers import blocks
+from handlers.audience import Audience
+from handlers.following import history, is_for_bot
+from handlers.inbox import Commanded, Judged, Opened, asked_by
+from handlers.slack import SlackRefused, call, refusal
+from handlers.thread import PrivateReply, ThreadReply, own_replies, respond, thread_messages
+
+if TYPE_CHECKING:
+    from slack_sdk.web.async_client import AsyncWebClient
+
+    from handlers.commands.support import Support
+
+Answering = Callable[[Question, Reply], Awaitable[Answer]]
+
+SORRY = "I could not answer this: something on my side failed. Please ask again in a few minutes, or ask a person."
+
+log = structlog.get_logger()
+
+
+class Desk:
+    """The duties, with all that they need."""
+
+    def __init__(
+        self,
+        client: AsyncWebClient,
+        journal: Journal,
+        audience: Audience,
+        answer: Answering,
+        support: Support,
+        *,
+        bot_user_id: str,
+        bot_name: str,
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._audience = audience
+        self._answer = answer
+        self._support = support
+        self._bot_user_id = bot_user_id
+        self._bot_name = bot_name
+
+    @property
+    def duties(self) -> Mapping[str, Duty]:
+        """The duty of each kind of job."""
+        return {
+            "answer": Duty(self.answer, self.apologise),
+            "withdraw": Duty(self.withdraw),
+            "judge": Duty(self.judge),
+            "command": Duty(self.command, self.apologise_for_command),
+            "home": Duty(self.home),
+        }
+
+    async def answer(self, question_id: str) -> None:
+        """Answers a question in its newest words, unless that is done."""
+        entry = await self._journal.entry(question_id)
+        if entry is None or entry.is_settled:
+            return
+        if entry.asked.is_private and entry.asked.kind == "direct":
+            await self._introduce(entry.asked)
+        question = await self._question(entry.asked)
+        if question is None:
+            return
+        await self._answer(question, await self._reply(entry))
+
+    async def apologise(self, question_id: str) -> None:
+        """Tells an asker that there will be no answer. That is the one answer, then."""
+        entry = await self._journal.entry(question_id)
+        if entry and not entry.is_settled:
+            answer = Answer(question_id=question_id, status="failed", text=SORRY)
+            await (await self._reply(entry)).finish(answer)
+
+    async def withdraw(self, question_id: str) -> None:
+        """Takes the answer to a deleted question away, and all that was made of it."""
+        entry = await self._journal.entry(question_id)
+        if entry is None:
+            return
+        found = await own_replies(self._client, entry.asked, self._bot_user_id) if not entry.reply_ts else []
+        for ts in [entry.reply_ts] if entry.reply_ts else [one["ts"] for one in found]:
+            async with refusal("message_not_found", "channel_not_found"):
+                await call(self._client.chat_delete(channel=entry.asked.channel_id, ts=ts))
+        await self._journal.withdraw(question_id)
+
+    async def judge(self, payload: str) -> None:
+        """Keeps a verdict, and proposes an example or takes it back."""
+        judged = Judged.model_validate_json(payload)
+        question_id = judged.question_id or await self._journal.question_of_reply(judged.channel_id, judged.message_ts)
+        entry = await self._journal.entry(question_id) if question_id else None
+        if entry is None or entry.state != "done":
+            return
+        id = entry.asked.id
+        if judged.is_taken_back:
+            verdicts = await self._journal.take_back(id, judged.user_id, is_helpful=judged.is_helpful)
+        else:
+            verdicts = await self._journal.judge(
+                Verdict(question_id=id, user_id=judged.user_id, is_helpful=judged.is_helpful, at=now())
+            )
+        readers = await self._audience.of(entry.asked)
+        example = await examples.keep(self._journal, entry, verdicts, readers.audience)
+        await respond(judged.response_url, _thanks(judged, is_example=example is not None))
+
+    async def command(self, payload: str) -> None:
+        """Carries out a slash command; its answer is for the person who gave it."""
+        commanded = Commanded.model_validate_json(payload)
+        word, _, rest = commanded.text.strip().partition(" ")
+        if word.lower() == "ask" and rest.strip():
+            asked = asked_by(commanded, self._journal.team_id, rest)
+            await self._journal.accept(asked)
+            await self.answer(asked.id)
+            return
+        text, shown = await self._support.carry_out(commanded)
+        await respond(commanded.response_url, text, shown)
+
+    async def apologise_for_command(self, payload: str) -> None:
+        """Tells somebody that a command failed."""
+        await respond(Commanded.model_validate_json(payload).response_url, "That failed. The log says why; try again.")
+
+    async def home(self, payload: str) -> None:
+        """Draws the Home tab."""
+        opened = Opened.model_validate_json(payload)
+        view = blocks.home(self._bot_name, self._support.usage(is_admin=False))
+        await call(self._client.views_publish(user_id=opened.user_id, view=view))
+
+    async def _question(self, asked: Asked) -> Question | None:
+        """Gives the question with the rights of its readers; None when it turns out not to be meant for the bot."""
+        readers = await self._audience.of(asked)
+        turns: tuple[Turn, ...] = ()
+        if asked.thread_ts != asked.ts:
+            async with refusal("thread_not_found", "channel_not_found", "not_in_channel", "missing_scope"):
+                messages = await thread_messages(self._client, asked)
+                if asked.kind == "follow_up" and not is_for_bot(messages, asked.ts, self._bot_user_id):
+                    return None
+                turns = history(messages, asked.ts, self._bot_user_id)
+        return Question(id=asked.id, team_id=asked.team_id, text=asked.text, readable=readers.labels, history=turns)
+
+    async def _reply(self, entry: Entry) -> Reply:
+        if entry.asked.kind == "command":
+            return PrivateReply(self._client, self._journal, entry.asked)
+        reply = ThreadReply(self._client, self._journal, entry, bot_user_id=self._bot_user_id)
+        await reply.adopt()
+        return reply
+
+    async def _introduce(self, asked: Asked) -> None:
+        """Says once to everyone who writes to the bot directly what it is and what it stores."""
+        if not await self._journal.meets(asked.user_id):
+            return
+        text = f"Hello, I am {self._bot_name}. {blocks.WELCOME}\n\n{blocks.PRIVACY}"
+        metadata = {"event_type": "footnote_introduction", "event_payload": {}}
+        try:
+            await call(self._client.chat_postMessage(channel=asked.channel_id, text=text, metadata=metadata))
+        except SlackRefused as error:
+            log.warning("not_introduced", cause=error.code)
+
+
+def _thanks(judged: Judged, *, is_example: bool) -> str:
+    if judged.is_helpful and is_example:
+        return "Thank you. I proposed this answer as an example; an admin reviews it."
+    return "Thank you, I noted that."

@@ -1,0 +1,141 @@
+"""Where every listener hands in what came from Slack. Nothing is done here: it is written down and queued, so that
+Slack gets its 200 only for what will survive us, and within its three seconds."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from bot.redacting import redact
+from pydantic import BaseModel
+
+from bot.journal import Entry, Journal, digest
+from bot.vocabulary import Asked, Frozen
+from bot.worker import Queue
+from handlers.mrkdwn import to_plain
+
+
+class Judged(Frozen):
+    """A thumb: by a button, which names the question, or by a reaction, which names the message."""
+
+    user_id: str
+    is_helpful: bool
+    is_taken_back: bool = False
+    question_id: str | None = None
+    channel_id: str
+    message_ts: str
+    response_url: str | None = None
+
+
+class Commanded(Frozen):
+    """A slash command."""
+
+    user_id: str
+    user_team_id: str
+    channel_id: str
+    text: str
+    response_url: str
+    trigger_id: str
+
+
+class Opened(Frozen):
+    """Somebody opened the bot's Home tab."""
+
+    user_id: str
+
+
+class Inbox:
+    """Accepts durably. Raises TryAgain when that is not possible; Slack then delivers again."""
+
+    def __init__(self, journal: Journal, queue: Queue) -> None:
+        self._journal = journal
+        self._queue = queue
+
+    async def ask(self, asked: Asked, client_msg_id: str | None = None) -> None:
+        """Accepts a question; the same one twice is one question."""
+        if client_msg_id and not await self._journal.same_gesture(client_msg_id, asked.id):
+            return
+        await self._queue_unsettled(await self._journal.accept(asked))
+
+    async def revise(self, question_id: str, text: str) -> None:
+        """Accepts new words for a known question."""
+        entry = await self._journal.entry(question_id)
+        if entry and entry.state != "withdrawn":
+            asked = entry.asked.model_copy(update={"text": redact(to_plain(text))})
+            await self._queue_unsettled(await self._journal.accept(asked, is_edit=True))
+
+    async def withdraw(self, question_id: str) -> None:
+        """Accepts that a question was deleted."""
+        entry = await self._journal.entry(question_id)
+        if entry and entry.state != "withdrawn":
+            await self._queue.add("withdraw", question_id, key=f"{question_id}#withdraw", thread=thread_of(entry.asked))
+
+    async def knows(self, question_id: str) -> bool:
+        """Whether that message was a question."""
+        return await self._journal.entry(question_id) is not None
+
+    async def is_in_thread(self, channel_id: str, thread_ts: str) -> bool:
+        """Whether the bot takes part in that thread."""
+        return await self._journal.is_in_thread(channel_id, thread_ts)
+
+    async def judge(self, judged: Judged, key: str) -> None:
+        """Accepts a thumb."""
+        await self._add("judge", judged, key, f"{judged.channel_id}:{judged.message_ts}")
+
+    async def command(self, commanded: Commanded) -> None:
+        """Accepts a slash command."""
+        await self._add("command", commanded, commanded.trigger_id, f"{commanded.user_id}:command")
+
+    async def open_home(self, opened: Opened, key: str) -> None:
+        """Accepts that somebody wants to see the Home tab."""
+        await self._add("home", opened, key, f"{opened.user_id}:home")
+
+    async def _queue_unsettled(self, entry: Entry) -> None:
+        if not entry.is_settled:
+            key = f"{entry.asked.id}#{digest(entry.asked.text)}"
+            await self._queue.add("answer", entry.asked.id, key=key, thread=thread_of(entry.asked))
+
+    async def _add(self, kind: str, payload: BaseModel, key: str, thread: str) -> None:
+        await self._queue.add(kind, payload.model_dump_json(), key=f"{kind}:{key}", thread=thread)
+
+
+def thread_of(asked: Asked) -> str:
+    """Names the line in which questions of one thread wait for each other."""
+    return f"{asked.channel_id}:{asked.thread_ts}"
+
+
+def asked_in(
+    event: dict[str, Any], kind: str, team_id: str, *, channel_id: str | None = None, user_team_id: str | None = None
+) -> Asked:
+    """Reads a question from a message event (https://docs.slack.dev/reference/events/message)."""
+    channel = channel_id or event["channel"]
+    return Asked.model_validate(
+        {
+            "id": f"{team_id}:{channel}:{event['ts']}",
+            "kind": kind,
+            "team_id": team_id,
+            "channel_id": channel,
+            "ts": event["ts"],
+            "thread_ts": event.get("thread_ts") or event["ts"],
+            "user_id": event["user"],
+            "user_team_id": user_team_id or event.get("user_team") or event.get("team") or team_id,
+            "text": redact(to_plain(event.get("text") or "")),
+        }
+    )
+
+
+def asked_by(commanded: Commanded, team_id: str, text: str) -> Asked:
+    """Reads a question from a slash command: it has no message, so its id is made of the command's."""
+    ts = hashlib.sha256(commanded.trigger_id.encode()).hexdigest()[:16]
+    return Asked(
+        id=f"{team_id}:{commanded.channel_id}:{ts}",
+        kind="command",
+        team_id=team_id,
+        channel_id=commanded.channel_id,
+        ts=ts,
+        thread_ts=ts,
+        user_id=commanded.user_id,
+        user_team_id=commanded.user_team_id,
+        text=redact(to_plain(text)),
+        response_url=commanded.response_url,
+    )

@@ -1,0 +1,1 @@
+"""What people choose in the menu of a message."""
