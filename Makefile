@@ -1,0 +1,81 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-models demo test test-models nightly bench check format lock clean
+
+help:  ## Show what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1	\2/' | expand -t 18
+
+setup: .venv/core  ## Make .venv with the core (about 210 MB to download)
+
+demo: setup  ## Try everything on this machine: a local Slack on a web page, no account, no key
+	@$(BIN)/python -m bot demo
+
+test: setup .venv/dev .venv/browser check  ## Lint, types, and all tests that need the core only
+	@$(BIN)/python -m pytest $(TESTS)
+
+test-models: setup-models .venv/dev  ## The tests that need sentence-transformers
+	@$(BIN)/python -m pytest $(TESTS) -m models
+
+nightly: setup .venv/dev  ## The long tests, and the benchmarks
+	@$(BIN)/python -m pytest $(TESTS) -m "nightly and not models"
+	@$(MAKE) --no-print-directory bench
+
+bench: setup  ## Print the benchmarks
+	@$(BIN)/python -m tests.benchmarks
+
+setup-models: setup .venv/models  ## Add sentence-transformers (about 3 GB on Linux; see the README for less)
+
+check: .venv/dev  ## Lint, format, types, and the rules of the house
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_house.py
+
+format: .venv/dev  ## Format the code
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+lock:  ## Resolve the dependencies anew (needs uv)
+	uv pip compile $(LOCK) -o requirements.lock
+	uv pip compile $(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
+	uv pip compile $(LOCK) --extra embeddings -c requirements.lock -o requirements-models.lock
+
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
+
+clean:  ## Remove .venv and the demo's data
+	rm -rf .venv .data
+
+# Each stamp is newer than the lock that it was made from, so that nothing is installed twice.
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; PYTHON=python3.12 make … names another one."; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "On Debian: apt-get install python3-venv"; exit 1; }
+
+.venv/core: requirements.lock | .venv/bin/python
+	@echo "Installing the core into .venv …"
+	@$(PIP) -r requirements.lock
+	@touch $@
+
+.venv/dev: requirements-dev.lock .venv/core
+	@echo "Installing the tools for tests …"
+	@$(PIP) -r requirements-dev.lock
+	@touch $@
+
+.venv/models: requirements-models.lock .venv/core
+	@echo "Installing sentence-transformers …"
+	@$(PIP) -r requirements-models.lock
+	@touch $@
+
+.venv/browser: | .venv/bin/python
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing Chromium for the browser tests …" && \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "No Chromium: the browser tests are skipped. On Debian: sudo apt-get install chromium"
+	@touch $@
