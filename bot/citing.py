@@ -109,8 +109,8 @@ class Evidence:
     def _holds(self, identifier: str) -> bool:
         if identifier in self.tokens:
             return True
-        found = self._flat.find(identifier)
-        return found >= 0 and any(not letter.isalnum() for letter in identifier)
+        before, after = (r"(?<!\w)" if identifier[0].isalnum() else ""), (r"(?!\w)" if identifier[-1].isalnum() else "")
+        return re.search(before + re.escape(identifier) + after, self._flat) is not None
 
     def _states(self, number: tuple[str, str], sentence: Claims) -> bool:
         """Whether the number is stated, with its unit, in a sentence that has to do with this one, or next to it."""

@@ -19,7 +19,7 @@ LONGEST = 1_000
 _END = re.compile(rf"""(?:[.!?…]+["'”’»)*_]*|[。！？]+)(?:[ \t]*(?:{MARK}))*(?=\s|$|(?<=[。！？]))""")
 _LEAD = re.compile(r"\s*(?:(?:[-*•+]|\d{1,3}[.)]|#{1,6}|>)[ \t]+)*")
 _FENCE = re.compile(r"\s*(```|~~~)")
-_HALF_MARK = re.compile(r"(?:\[\^?[\d\s,–-]*|【[^】\n]{0,40})$")
+_HALF_MARK = re.compile(rf"(?:(?:{MARK})[ \t]*)*(?:\[\^?[\d\s,–-]*|【[^】\n]{{0,40}})?\Z")
 _CODE = re.compile(r"`[^`\n]+`")
 _LAST_TOKEN = re.compile(r"(\S+)\.[\"'”’»)*_]*$")
 
@@ -81,9 +81,7 @@ def _first_end(text: str, is_final: bool) -> int | None:
     open_code = masked.find("`", start)
     limit = len(line) if open_code < 0 or newline >= 0 or is_final else open_code
     for end in _ends(masked, start, limit):
-        rest = text[end:]
-        following = rest.lstrip(" \t")
-        if not is_final and (not following or _HALF_MARK.match(following)):
+        if not is_final and _HALF_MARK.match(text[end:].lstrip(" \t")):
             return None
         return end
     if newline >= 0 and newline > start:
@@ -122,8 +120,7 @@ def _fence_end(text: str, fence: re.Match[str], is_final: bool) -> int | None:
     closing = re.compile(rf"\n[ \t]*{fence[1]}[ \t]*((?:\s*(?:{MARK}))*)[ \t]*(?=\n|$)").search(text, fence.end())
     if closing is None:
         return None
-    rest = text[closing.end() :].lstrip()
-    if not is_final and (not rest or _HALF_MARK.match(rest)):
+    if not is_final and _HALF_MARK.match(text[closing.end() :].lstrip()):
         return None  # marks may follow on the next line
     return closing.end()
 
