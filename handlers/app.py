@@ -39,7 +39,6 @@ def make_app(settings: Settings, client: AsyncWebClient, inbox: Inbox) -> AsyncA
     secret = settings.slack_signing_secret
     app = AsyncApp(
         client=client,
-        token=client.token,
         signing_secret=secret.get_secret_value() if secret else None,
         process_before_response=True,
     )
