@@ -75,6 +75,12 @@ def _commands(manifest: Path) -> list[JSON]:
     return [{"usage_hint": "", "description": "", **command} for command in declared if command["command"]]
 
 
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError("a number from 0 to 65535")
+    return int(text)
+
+
 def _delays(text: str) -> tuple[float, ...]:
     delays = tuple(float(part) for part in text.split(",") if part.strip())
     if any(not 0 <= delay <= 86_400 for delay in delays):
@@ -87,7 +93,7 @@ def _options() -> argparse.Namespace:
         prog="python -m bot.local.slack",
         description="A Slack on this machine: loopback only, in memory, new at every start.",
     )
-    parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one (default)")
+    parser.add_argument("--port", type=_port, default=0, help="on 127.0.0.1; 0 takes a free one (default)")
     parser.add_argument("--events-url", help="post events here, signed, instead of Socket Mode")
     parser.add_argument("--stream-life-s", type=float, default=300, help="how long a stream may run (default 300)")
     parser.add_argument(

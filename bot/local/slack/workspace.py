@@ -198,6 +198,8 @@ class Workspace:
 
     def join(self, user: str, channel: Channel) -> None:
         """A person, or the app, becomes a member; again is no change."""
+        if channel.kind in ("im", "mpim"):
+            raise SlackError("method_not_supported_for_channel_type")
         if user in channel.members:
             return
         channel.members.append(user)
@@ -207,6 +209,8 @@ class Workspace:
 
     def leave(self, user: str, channel: Channel) -> None:
         """A person, or the app, is a member no longer."""
+        if channel.kind in ("im", "mpim"):
+            raise SlackError("method_not_supported_for_channel_type")
         if user not in channel.members:
             raise SlackError("not_in_channel")
         event = {"type": "member_left_channel", "user": user, "channel": channel.id, "team": TEAM_ID}
