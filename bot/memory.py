@@ -75,7 +75,7 @@ async def open_redis(redis_url: str | None, data_dir: Path) -> AsyncIterator[Mem
 async def memory_health(redis: Redis) -> MemoryHealth:
     """How the memory fares; asks INFO only, since hosted servers refuse CONFIG. Raises TryAgain, Broken."""
     with redis_errors():
-        info: dict[str, Any] = await redis.info("server", "memory", "persistence")
+        info: dict[str, Any] = await redis.info()  # Redis before 7 refuses more than one section
         latency_s = statistics.median([await _timed_ping(redis) for _ in range(5)])
     is_valkey = "valkey_version" in info
     health = MemoryHealth(
@@ -94,11 +94,13 @@ def redis_errors() -> Iterator[None]:
     """Redis' exceptions as ours: Broken for a refused password or permission, TryAgain for everything else."""
     from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
+    refusals = (AuthenticationError, AuthorizationError, NoPermissionError)
     try:
         yield
-    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
-        raise Broken(f"Redis refuses us ({error}): check the user and password in REDIS_URL") from error
     except RedisError as error:
+        # Over a unix socket, redis-py wraps a refusal in a ConnectionError.
+        if isinstance(error, refusals) or isinstance(error.__cause__, refusals):
+            raise Broken(f"Redis refuses us ({error}): check the user and password in REDIS_URL") from error
         raise TryAgain(f"Redis does not answer: {error}") from error
 
 
@@ -108,12 +110,12 @@ def _client(url: str) -> Redis:
     from redis.backoff import EqualJitterBackoff
     from redis.exceptions import ConnectionError
 
-    if urlsplit(url).scheme not in SCHEMES:
-        raise TellUser("REDIS_URL must begin with redis://, rediss:// or unix://")
     try:
-        # What the URL's query sets wins over these; TCP keepalive is redis-py's default. Callers wait for a full pool,
-        # where redis-py's usual one raises. A lost connection is tried again for some two seconds, as long as a server
-        # takes to restart; a call that timed out is not, for it has cost its time and may have been done.
+        _check_url(url)
+        # What the URL's query sets wins over these. Callers wait for a full pool, where redis-py's usual one raises. A
+        # lost connection is tried again for some two seconds, as long as a server takes to restart; a call that timed
+        # out is not, for it has cost its time and may have been done. No health_check_interval: its pings retry within
+        # the retries, which takes minutes to find out that a password is missing. TCP keepalive, on by default, does.
         pool = BlockingConnectionPool.from_url(
             url,
             decode_responses=True,
@@ -121,13 +123,24 @@ def _client(url: str) -> Redis:
             timeout=5,
             socket_connect_timeout=2,
             socket_timeout=5,
-            health_check_interval=30,
             client_name="footnote",
             retry=Retry(EqualJitterBackoff(base=0.05, cap=0.8), 6, (ConnectionError,)),
         )
-    except ValueError as error:
-        raise TellUser(f"REDIS_URL cannot be used: {error}") from error
+        pool.make_connection()  # connects to nothing yet, but refuses an option that redis-py does not know
+    except (ValueError, TypeError):
+        # Their texts may quote the password, and so would a traceback that shows them as the cause.
+        raise TellUser(
+            "REDIS_URL cannot be used. Write redis://USER:PASSWORD@HOST:PORT/0 (rediss:// for TLS, unix:///PATH for a "
+            "socket) with special characters of the password percent-encoded, `/` as %2F, and only redis-py's options."
+        ) from None
     return Redis.from_pool(pool)
+
+
+def _check_url(url: str) -> None:
+    """Raises ValueError for what redis-py would misread: another scheme, or a password cut short by `/`, `?` or `#`."""
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES or (parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment):
+        raise ValueError
 
 
 def _docket_url(url: str) -> str:

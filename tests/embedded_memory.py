@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+
+from bot.local.valkey import PONG, say, server_binary
 
 
 def processes_on(data_dir: Path) -> dict[int, str]:
@@ -54,6 +57,20 @@ def end_all_on(data_dir: Path) -> None:
     for number in processes_on(data_dir):
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
+
+
+@asynccontextmanager
+async def plain_server(folder: Path, *options: str) -> AsyncIterator[str]:
+    """The URL of a server that an operator would have started with these options, and that nobody looks after."""
+    address = folder / "plain.sock"
+    command = [server_binary(), "--port", "0", "--unixsocket", address, "--dir", folder, "--save", "", *options]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        await until(lambda: say(address, b"PING").startswith((PONG, b"-NOAUTH")))
+        yield f"unix://{address}"
+    finally:
+        server.kill()
+        server.wait()
 
 
 def _folder(process: Path) -> Path | None:
