@@ -102,7 +102,7 @@ def supervise(folder: Path, *, stop_when_unused: bool, when_ready: Callable[[], 
                 if stop_when_unused and lock_alone(users):
                     return 0
                 with suppress(subprocess.TimeoutExpired):
-                    server.wait(timeout=1)
+                    server.wait(timeout=0.25)
         finally:
             stop(server)
         print(f"The server ended with {server.returncode}; starting it again.", file=sys.stderr, flush=True)
