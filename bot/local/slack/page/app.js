@@ -162,13 +162,13 @@ function go() {
   const [id, thread] = location.hash.slice(1).split("/");
   const channels = visibleChannels();
   const channel = channels.find((known) => known.id === id) ?? channels[0];
-  const isElsewhere = channel !== page.channel;
+  const isElsewhere = channel?.id !== page.channel?.id;
   Object.assign(page, { channel, thread: channel?.id === id ? thread || null : null });
   if (isElsewhere) Object.assign(page, { messages: [], tab: "messages", editing: null });
   if (isElsewhere && channel?.kind === "im") report(post("open_home", { user: me.id, tab: "messages" }));
   page.replies = [];
   page.unread.delete(channel?.id);
-  document.body.classList.remove("with-channels");
+  hideChannels();
   drawSidebar();
   drawChannel();
   drawThread();
@@ -211,6 +211,13 @@ async function send(text, thread) {
     notice(error.message);
     throw error;
   }
+}
+
+// What somebody began to write somewhere is still there when they come back.
+const drafts = new Map();
+function draft(place) {
+  const key = `${page.me} ${place}`;
+  return { get: () => drafts.get(key) ?? "", set: (text) => drafts.set(key, text) };
 }
 
 // The bot has three seconds to say that it got what a person did; the server tells when it did not.
@@ -266,26 +273,36 @@ function drawSidebar() {
 
 function drawChannel() {
   const { channel } = page;
-  if (!channel) return $("channel").replaceChildren(h("p", { class: "empty" }, "This person is in no channel."));
+  if (!channel) {
+    delete $("channel").dataset.shown;
+    return $("channel").replaceChildren(h("p", { class: "empty" }, "This person is in no channel."));
+  }
   const title = titleOf(channel);
+  const key = JSON.stringify([page.me, page.tab, channel]);
+  if ($("channel").dataset.shown === key) return drawMessages();
+  $("channel").dataset.shown = key;
   const isWithBot = channel.kind === "im";
   const isMember = channel.members.includes(page.me);
   document.title = `${title} · Local Slack`;
   const count = `${channel.members.length} members`;
-  $("channel").replaceChildren(
+  const parts = [
     h("header", { class: "column-head" },
-      iconButton("menu", "Channels", () => { document.body.classList.add("with-channels"); $("channels").querySelector("a")?.focus(); }, { class: "icon-button only-phone" }),
+      iconButton("menu", "Channels", showChannels, { class: "icon-button only-phone", id: "show-channels" }),
       h("div", { class: "column-title" },
         h("h2", {}, icon(signOf(channel)), title),
         h("p", { class: "muted" }, isWithBot ? "Direct message with the app" : `${ABOUT[channel.kind]} · ${count}`)),
       isWithBot && h("div", { class: "tabs", role: "tablist", "aria-label": "App" }, tab("messages", "Messages"), tab("home", "Home"))),
-    page.tab === "home"
-      ? h("div", { class: "scroll", id: "home", role: "tabpanel", "aria-label": "Home", "data-testid": "home", tabindex: "0" })
-      : h("div", { class: "scroll", id: "scroll" }, h("div", { class: "messages", id: "messages", role: "log", "aria-label": `Messages in ${title}`, "data-testid": "messages" })),
-    page.tab === "messages" && (isMember
-      ? makeComposer({ id: "composer", label: `Message ${shownTitle(channel)}`, placeholder: `Message ${shownTitle(channel)}`, send: (text) => send(text), offers: { ...offers, commands: () => page.commands } })
-      : h("p", { class: "composer not-member" }, `${names.user(page.me).name} is not a member of this channel and can only read it.`)));
-  drawMessages();
+  ];
+  if (page.tab === "home") parts.push(h("div", { class: "scroll", id: "home", role: "tabpanel", "aria-label": "Home", "data-testid": "home", tabindex: "0" }));
+  else {
+    parts.push(h("div", { class: "scroll", id: "scroll" }, h("div", { class: "messages", id: "messages", role: "log", "aria-label": `Messages in ${title}`, "data-testid": "messages" })));
+    const label = `Message ${shownTitle(channel)}`;
+    parts.push(isMember
+      ? makeComposer({ id: "composer", label, placeholder: label, draft: draft(channel.id), send: (text) => send(text), offers: { ...offers, commands: () => page.commands } })
+      : h("p", { class: "composer not-member" }, `${names.user(page.me).name} is not a member of this channel and can only read it.`));
+  }
+  $("channel").replaceChildren(...parts);
+  return drawMessages();
 }
 
 function tab(name, label) {
@@ -305,7 +322,7 @@ const offers = {
     const members = page.channel.members;
     const rank = (user) => (user.isBot ? 0 : members.includes(user.id) ? 1 : 2);
     return names.people().filter(({ id, role }) => id !== page.me && role !== "slackbot").sort((one, other) => rank(one) - rank(other))
-      .map((user) => ({ ...user, note: members.includes(user.id) ? "" : "not in this channel" }));
+      .map((user) => ({ ...user, note: [user.badge, !members.includes(user.id) && "not in this channel"].filter(Boolean).join(" · ") }));
   },
   channels: () => visibleChannels().filter(({ kind }) => !["im", "mpim"].includes(kind)).map((channel) => ({ name: channel.name, note: ABOUT[channel.kind] })),
 };
@@ -360,9 +377,23 @@ function drawThread() {
     h("div", { class: "scroll", id: "thread-scroll" },
       h("div", { class: "messages", id: "replies", role: "log", "aria-label": "Replies", "data-testid": "messages" }),
       h("p", { class: "status", id: "thread-status", role: "status", "data-testid": "status", hidden: true })),
-    isMember && makeComposer({ id: "thread-composer", label: "Reply in thread", placeholder: "Reply…", send: (text) => send(text, thread), offers }));
+    isMember ? makeComposer({ id: "thread-composer", label: "Reply in thread", placeholder: "Reply…", draft: draft(`${channel.id}/${thread}`), send: (text) => send(text, thread), offers }) : "");
   if (wasHidden && matchMedia("(hover: hover)").matches) $("thread-composer")?.focus(); // no keyboard over a phone's thread
   return drawReplies();
+}
+
+function showChannels() {
+  document.body.classList.add("with-channels");
+  for (const column of ["channel", "thread"]) $(column).inert = true;
+  ($("channels").querySelector("[aria-current]") ?? $("act-as")).focus();
+}
+
+function hideChannels() {
+  if (!document.body.classList.contains("with-channels")) return false;
+  document.body.classList.remove("with-channels");
+  for (const column of ["channel", "thread"]) $(column).inert = false;
+  $("show-channels")?.focus();
+  return true;
 }
 
 function closeThread() {
@@ -439,10 +470,13 @@ $("act-as").addEventListener("change", (event) => actAs(event.target.value));
 addEventListener("hashchange", () => report(go()));
 addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || event.defaultPrevented || document.querySelector("dialog[open], [popover]:popover-open")) return;
-  if (document.body.classList.contains("with-channels")) document.body.classList.remove("with-channels");
-  else if (page.thread) closeThread();
+  if (!hideChannels() && page.thread) closeThread();
 });
-$("channel").addEventListener("click", () => document.body.classList.remove("with-channels"), { capture: true });
+$("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address names a conversation
+  ($("composer") ?? $("thread-composer"))?.focus();
+});
+$("veil").addEventListener("click", hideChannels);
 
 await report(loadState().then(go));
 follow(changed, online);

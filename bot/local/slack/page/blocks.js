@@ -2,22 +2,18 @@
 // not know is shown as what it is called, so that nothing a bot sends goes missing without a word.
 
 import { askFirst, h, icon, menuItem, openMenu, outsideLink } from "./dom.js";
-import { markdown, mrkdwn, mrkdwnLine, plain, richText } from "./text.js";
+import { markdown, mrkdwn, plain, richText } from "./text.js";
 
 /**
  * Renders blocks. `context` is `{names, press(action, value), pressed(actionId)}`: `press` is called with the block
  * element that was used; `pressed` says which value this user last pressed there.
  */
-export const renderBlocks = (blocks, context) => (blocks ?? []).map((block) => {
-  const render = BLOCKS[block.type] ?? unknown;
-  const made = h("div", { class: `block block-${block.type}`, "data-block": block.block_id }, render(block, context));
-  return made;
-});
+export const renderBlocks = (blocks, context) => (blocks ?? []).map((block) =>
+  h("div", { class: `block block-${block.type}`, "data-block": block.block_id }, (BLOCKS[block.type] ?? unknown)(block, context)));
 
 const unknown = (block) => h("p", { class: "muted" }, `[${block.type}]`);
 
 const write = (text, context) => (text.type === "mrkdwn" ? mrkdwn(text.text, context.names) : h("p", { class: "written" }, plain(text.text)));
-const writeLine = (text, context) => (text.type === "mrkdwn" ? mrkdwnLine(text.text, context.names) : [plain(text.text)]);
 
 const BLOCKS = {
   section: (block, context) => [
@@ -27,7 +23,7 @@ const BLOCKS = {
     block.accessory && h("div", { class: "accessory" }, renderElement(block.accessory, context)),
   ],
   header: (block) => h("p", { class: "header-text", role: "heading", "aria-level": "3" }, plain(block.text.text)),
-  context: (block, context) => block.elements.map((part) => (part.type === "image" ? image(part) : h("span", {}, ...write(part, context)))),
+  context: (block, context) => block.elements.map((part) => (part.type === "image" ? image(part) : h("span", {}, write(part, context)))),
   divider: () => h("hr", {}),
   markdown: (block, context) => markdown(block.text, context.names),
   rich_text: (block, context) => richText(block, context.names),

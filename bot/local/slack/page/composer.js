@@ -4,10 +4,10 @@
 import { avatar, h, icon } from "./dom.js";
 
 /**
- * Makes a composer. `send(text)` may reject, then the text stays. `offers` is `{people(), channels(), commands()}`;
+ * Makes a composer. `send(text)` may reject, then the text stays. `draft` is `{get(), set(text)}`. `offers` is `{people(), channels(), commands()}`;
  * without commands (as in a thread) `/` offers nothing.
  */
-export function makeComposer({ id, label, placeholder, send, offers }) {
+export function makeComposer({ id, label, placeholder, draft, send, offers }) {
   const text = h("textarea", {
     id, rows: "1", placeholder, "aria-label": label, role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false",
     "aria-controls": `${id}-offers`, autocomplete: "off", enterkeyhint: "send",
@@ -29,6 +29,7 @@ export function makeComposer({ id, label, placeholder, send, offers }) {
   }
 
   function update() {
+    draft.set(text.value);
     button.disabled = !text.value.trim();
     text.style.height = "auto";
     text.style.height = `${Math.min(text.scrollHeight, 220)}px`;
@@ -78,6 +79,8 @@ export function makeComposer({ id, label, placeholder, send, offers }) {
       form.requestSubmit();
     }
   });
+  text.value = draft.get();
+  if (text.value) requestAnimationFrame(update); // its height is known only once it is on the page
   return form;
 }
 
@@ -87,7 +90,7 @@ const matches = (name, typed) => name.toLowerCase().split(/[\s._-]+/).some((word
 function find(before, offers) {
   const command = /^\/\S*$/.exec(before);
   if (command && offers.commands) {
-    return offers.commands().filter(({ command: name }) => name.startsWith(before) ).map((known) => ({
+    return offers.commands().filter(({ command: name }) => name.startsWith(before)).map((known) => ({
       name: known.command, note: known.description, insert: `${known.command} `, from: 0,
     }));
   }
@@ -98,7 +101,7 @@ function find(before, offers) {
   const from = before.length - typed.length - 1;
   const wanted = typed.toLowerCase();
   const found = sign === "@"
-    ? offers.people().filter(({ name }) => matches(name, wanted)).map((person) => ({ person, name: person.name, note: person.badge ?? person.note, insert: `@${person.name} `, from }))
+    ? offers.people().filter(({ name }) => matches(name, wanted)).map((person) => ({ person, name: person.name, note: person.note, insert: `@${person.name} `, from }))
     : offers.channels().filter(({ name }) => matches(name, wanted)).map(({ name, note }) => ({ name: `#${name}`, note, insert: `#${name} `, from }));
   const isTaken = found.some(({ insert }) => insert.trim().slice(1).toLowerCase() === wanted.trim()) && typed.endsWith(" ");
   return isTaken ? [] : found.slice(0, 8);

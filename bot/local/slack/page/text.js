@@ -95,9 +95,6 @@ export const mrkdwn = (text, names) => blocks(text, names, false);
 /** Reads standard Markdown into elements; an unclosed fence, as in a half-streamed text, runs to the end. */
 export const markdown = (text, names) => blocks(text, names, true);
 
-/** Reads one line of mrkdwn, without paragraphs and lists. */
-export const mrkdwnLine = (text, names) => readMrkdwn(text, names);
-
 function blocks(text, names, isMarkdown) {
   const fence = isMarkdown ? /^ {0,3}```[^\n`]*\n([\s\S]*?)(?:\n {0,3}``` *(?=\n|$)|(?![\s\S]))/gm : /```\n?([\s\S]*?)\n?```/g;
   const parts = [];
@@ -114,12 +111,14 @@ function blocks(text, names, isMarkdown) {
 const ITEM = /^(\s*)([-•◦▪*+]|\d{1,3}[.)])\s+(.*)$/;
 const TABLE_RULE = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
 
-function paragraphs(text, names, isMarkdown) {
+const DEEPEST_QUOTE = 4;
+
+function paragraphs(text, names, isMarkdown, depth = 0) {
   const read = isMarkdown ? readMarkdown : readMrkdwn;
   const lines = text.split("\n");
   const out = [];
   const isItem = (line) => ITEM.test(line) && (isMarkdown || !/^\s*[*+]/.test(line));
-  const isQuote = (line) => /^\s{0,3}(>|&gt;)/.test(line);
+  const isQuote = (line) => depth < DEEPEST_QUOTE && /^\s{0,3}(>|&gt;)/.test(line);
   const isHeading = (line) => isMarkdown && /^#{1,6}\s+\S/.test(line);
   const isRule = (line) => isMarkdown && /^\s*([-*_])(\s*\1){2,}\s*$/.test(line);
   const isTable = (at) => isMarkdown && lines[at].includes("|") && TABLE_RULE.test(lines[at + 1] ?? "") && lines[at + 1].includes("-");
@@ -139,7 +138,7 @@ function paragraphs(text, names, isMarkdown) {
     else if (isQuote(line)) {
       const to = run(at, isQuote);
       const inner = lines.slice(at, to).map((quoted) => quoted.replace(/^\s{0,3}(>|&gt;)\s?/, "")).join("\n");
-      out.push(h("blockquote", {}, ...paragraphs(inner, names, isMarkdown)));
+      out.push(h("blockquote", {}, ...paragraphs(inner, names, isMarkdown, depth + 1)));
       at = to;
     } else if (isItem(line)) {
       const to = run(at, (next) => isItem(next) || (isMarkdown && /^\s{2,}\S/.test(next)));
