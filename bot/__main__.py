@@ -47,7 +47,7 @@ def demo(
     """Try everything on this machine: a local Slack on a web page, a sample company, no account, no key."""
     from bot.demo import run_demo
 
-    run(run_demo(load_settings(), port=port, over_http=http))
+    run(run_demo(load_settings(quiet=True), port=port, over_http=http))
 
 
 @cli.command()
@@ -90,8 +90,12 @@ def ask(
 def ingest(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help="Folders, files, or .jsonl files.")],
     audience: Annotated[
-        str, typer.Option(help="Who may read pages that do not say it themselves: public, workspace, channel:ID.")
-    ] = WORKSPACE,
+        str | None,
+        typer.Option(
+            help="Who may read pages that do not say it themselves: public, workspace, channel:ID or group:ID; "
+            "default what SOURCE had before, at first workspace."
+        ),
+    ] = None,
     base_url: Annotated[str | None, typer.Option(help="Where the pages are on the web, for the links.")] = None,
     name: Annotated[str | None, typer.Option(help="The source's name; default the last part of SOURCE.")] = None,
     as_json: Json = False,
@@ -304,8 +308,8 @@ def export(
         typer.echo(f"{kept_back} kept back: not everyone in the workspace may read them", err=True)
 
 
-def load_settings() -> Settings:
-    """Reads the settings and sets up the log. Ends with status 2 and the variables' names when they are wrong."""
+def load_settings(*, quiet: bool = False) -> Settings:
+    """Reads the settings and sets up the log; a quiet one tells warnings only. Ends with status 2 and the variables' names when they are wrong."""
     try:
         settings = Settings()
     except ValidationError as error:
@@ -313,7 +317,7 @@ def load_settings() -> Settings:
             name = ".".join(str(part) for part in one["loc"]).upper()
             typer.echo(f"{name}: {one['msg']}" if name else one["msg"].removeprefix("Value error, "), err=True)
         raise typer.Exit(2) from None
-    set_up_log(settings.log_level)
+    set_up_log("WARNING" if quiet else settings.log_level)
     return settings
 
 

@@ -56,8 +56,15 @@ async def run_demo(settings: Settings, *, port: int, over_http: bool) -> None:
 async def local_slack(port: int, events_url: str | None) -> AsyncIterator[dict[str, str]]:
     """Starts the local Slack as a child process and gives what it prints: the `SLACK_*` settings and its address."""
     arguments = ["--port", str(port), *(["--events-url", events_url] if events_url else [])]
+    # In a session of its own it does not get our Ctrl-C, so that the bot can say goodbye to it first.
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot.local.slack", *arguments, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "bot.local.slack",
+        "--exit-with-parent",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
     assert child.stdout
     try:

@@ -18,7 +18,7 @@ import structlog
 from bot.doctor import Finding
 from bot.errors import Broken, TryAgain
 from bot.settings import LOCAL_TEAM, Settings
-from bot.vocabulary import Answer, Question
+from bot.vocabulary import PUBLIC, Answer, Question
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -212,6 +212,7 @@ async def run_worker(settings: Settings) -> None:
             bot_user_id=identity.bot_user_id,
             bot_name=thinking.persona.name,
         )
+        await _warm_up(thinking.library, identity.team_id)
         log.info("worker_ready", team=identity.team_id, model=thinking.model.name)
         await queue.work(
             desk.duties, concurrency=settings.worker_concurrency, redelivery_timeout_s=settings.redelivery_timeout_s
@@ -248,6 +249,12 @@ async def _patiently(identifying: Callable[[], Awaitable[Identity]]) -> Identity
             log.warning("slack_not_there_yet", cause=str(error), again_in_s=delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, 30)
+
+
+async def _warm_up(library: Library, team_id: str) -> None:
+    """Loads what the first question would otherwise wait for."""
+    with contextlib.suppress(TryAgain):  # a library that is down is told to whoever asks
+        await library.find(Question(id="warm-up", team_id=team_id, text="hello", readable=frozenset({PUBLIC})))
 
 
 def _address(settings: Settings) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bot.errors import TellUser, TryAgain
+from bot.errors import TellUser
 from bot.journal import Journal
 from bot.learning import examples
 from bot.vocabulary import LibraryStatus, Source
@@ -93,15 +93,16 @@ class Support:
 
     async def _status(self, commanded: Commanded, arguments: list[str]) -> Shown:
         _take_none("status", arguments)
-        lines = []
-        try:
-            library = await self._works.library_status()
-            lines.append(
-                f"✅ *Library* {library.backend}: {library.documents:,} pages, {library.passages:,} passages, "
-                f"embedded by {library.embedding_model}"
-            )
-        except TryAgain:
-            lines.append("❌ *Library* cannot be reached; questions are answered with an apology until it is back")
+        library = await self._works.library_status()
+        size = (
+            f"{library.backend}: {library.documents:,} pages, {library.passages:,} passages, "
+            f"embedded by {library.embedding_model}"
+        )
+        lines = [
+            f"✅ *Library* {escape(size)}"
+            if library.is_ready
+            else "❌ *Library* cannot be reached; questions are answered with an apology until it is back"
+        ]
         problems = await self._works.memory_problems()
         lines += [f"⚠️ *Memory* {escape(problem)}" for problem in problems] or ["✅ *Memory* durable"]
         backlog = await self._works.backlog()
