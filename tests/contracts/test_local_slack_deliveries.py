@@ -7,15 +7,21 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import aiohttp
+import pytest
 from aiohttp import web
+from slack_sdk.errors import SlackApiError
 from slack_sdk.signature import SignatureVerifier
+from slack_sdk.socket_mode.aiohttp import SocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+from slack_sdk.socket_mode.response import SocketModeResponse
 from slack_sdk.web.async_client import AsyncWebClient
 
-from tests.local_slack import LocalSlack
+from tests.local_slack import ROOT, LocalSlack, Refused
 
 JSON = dict[str, Any]
 
@@ -142,7 +148,7 @@ async def test_a_connection_that_breaks_before_its_acknowledgement_costs_no_even
         assert again["retry_reason"] == "connection_failed"
 
 
-async def test_a_disconnect_on_demand_is_announced_and_the_sdk_comes_again() -> None:
+async def test_a_disconnect_on_demand_is_announced() -> None:
     async with LocalSlack() as slack, connection(slack) as socket:
         assert await slack.disconnect("warning") == 1
         message = await socket.receive_json(timeout=5)
@@ -247,3 +253,93 @@ async def test_an_endpoint_that_is_not_there_is_tried_again() -> None:
         entries = await logged(slack, 3)
         assert [entry["outcome"] for entry in entries] == ["connection_failed"] * 3
         assert [entry["retry_reason"] for entry in entries] == [None, "connection_failed", "connection_failed"]
+
+
+async def test_slacks_own_client_comes_again_after_a_disconnect() -> None:
+    async with LocalSlack() as slack:
+        given = slack.environment
+        web_client = AsyncWebClient(base_url=given["SLACK_API_URL"])
+        client = SocketModeClient(app_token=given["SLACK_APP_TOKEN"], web_client=web_client)
+
+        async def heard(_: Any, request: SocketModeRequest) -> None:
+            await client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
+
+        client.socket_mode_request_listeners.append(heard)
+        try:
+            await client.connect()
+            for number in range(1, 4):
+                await slack.message("U0MAYA", "D0MAYA", f"before disconnect {number}")
+                assert (await logged(slack, number))[-1]["outcome"] == "acknowledged"
+                assert await slack.disconnect() == 1
+            await slack.message("U0MAYA", "D0MAYA", "after the last")
+            assert (await logged(slack, 4))[-1]["outcome"] == "acknowledged"
+        finally:
+            await client.close()
+        assert len(await slack.calls("apps.connections.open")) == 4
+
+
+# -- what the manifest declares
+
+
+@pytest.fixture
+def declared(tmp_path: Path) -> Path:
+    manifest = tmp_path / "manifest.json"
+    features = {
+        "slash_commands": [{"command": "/lunch", "description": "What is for lunch"}],
+        "shortcuts": [{"type": "message", "callback_id": "answer", "name": "Answer"}],
+    }
+    scopes = {"scopes": {"bot": ["chat:write", "channels:history", "im:read"]}}
+    subscriptions = {"event_subscriptions": {"bot_events": ["message.im", "app_mention"]}}
+    manifest.write_text(json.dumps({"features": features, "oauth_config": scopes, "settings": subscriptions}))
+    return manifest
+
+
+async def test_an_app_may_do_what_its_manifest_asks_for_and_no_more(declared: Path) -> None:
+    async with LocalSlack(manifest=declared) as slack:
+        given = slack.environment
+        client = AsyncWebClient(token=given["SLACK_BOT_TOKEN"], base_url=given["SLACK_API_URL"])
+        scopes = (await client.auth_test()).headers["x-oauth-scopes"]
+        assert scopes == "channels:history,chat:write,im:read"
+        await client.conversations_history(channel="C0HELP")
+        await client.conversations_info(channel="D0MAYA")
+        await client.chat_postMessage(channel="C0HELP", text="hello")
+        for call, needed in (
+            (client.conversations_history(channel="C0INCIDENTS"), "groups:history"),
+            (client.conversations_info(channel="C0HELP"), "channels:read"),
+            (client.users_info(user="U0MAYA"), "users:read"),
+            (client.usergroups_list(), "usergroups:read"),
+            (client.users_conversations(user="U0MAYA", types="im,mpim,private_channel"), "groups:read,mpim:read"),
+            (client.reactions_add(channel="C0HELP", timestamp="1.0", name="eyes"), "reactions:write"),
+        ):
+            with pytest.raises(SlackApiError) as refusal:
+                await call
+            assert refusal.value.response["error"] == "missing_scope"
+            assert refusal.value.response["needed"] == needed
+
+
+async def test_an_app_hears_what_its_manifest_subscribes_to_and_no_more(declared: Path) -> None:
+    async with LocalSlack(manifest=declared) as slack, connection(slack) as socket:
+        await slack.message("U0MAYA", "C0HELP", "<@U0FOOTNOTE> a mention, and a message that nobody asked for")
+        await slack.message("U0MAYA", "D0MAYA", "a direct message")
+        await slack.open_home("U0MAYA")
+        heard = []
+        for _ in range(2):
+            envelope = await socket.receive_json(timeout=5)
+            await acknowledge(socket, envelope)
+            heard.append((envelope["payload"]["event"]["type"], envelope["payload"]["event"]["channel"]))
+        assert heard == [("app_mention", "C0HELP"), ("message", "D0MAYA")]
+        assert len(await logged(slack, 2)) == 2
+
+
+async def test_commands_and_shortcuts_come_from_the_manifest(declared: Path) -> None:
+    async with LocalSlack(manifest=declared) as slack:
+        known = await slack.get("commands")
+        assert known["commands"] == [{"command": "/lunch", "description": "What is for lunch", "usage_hint": ""}]
+        assert [shortcut["callback_id"] for shortcut in known["shortcuts"]] == ["answer"]
+        with pytest.raises(Refused, match="no command"):
+            await slack.command("U0MAYA", "C0HELP", "/support")
+
+
+async def test_this_projects_own_manifest_is_understood() -> None:
+    async with LocalSlack(manifest=ROOT / "manifest.json") as slack:
+        assert "/support" in [command["command"] for command in (await slack.get("commands"))["commands"]]

@@ -299,13 +299,12 @@ async def test_wrong_options_are_wrong_use(tmp_path: Path) -> None:
         assert status == 2 and errors and "Traceback" not in errors, arguments
 
 
-async def test_commands_come_from_a_manifest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["", "[]", '{"features": []}', '{"features": {"slash_commands": ["/a"]}}', "\xff"])
+async def test_a_manifest_that_is_none_is_wrong_use(tmp_path: Path, content: str) -> None:
     manifest = tmp_path / "manifest.json"
-    declared = [{"command": "/lunch", "description": "What is for lunch"}]
-    manifest.write_text(json.dumps({"features": {"slash_commands": declared}}))
-    async with LocalSlack(manifest=manifest) as other:
-        (command,) = (await other.get("commands"))["commands"]
-        assert command == {"command": "/lunch", "description": "What is for lunch", "usage_hint": ""}
+    manifest.write_bytes(content.encode("latin-1"))
+    status, errors = await _run("--manifest", str(manifest))
+    assert status == 2 and "cannot read the manifest" in errors and "Traceback" not in errors
 
 
 async def test_it_ends_when_its_parent_is_gone(tmp_path: Path) -> None:

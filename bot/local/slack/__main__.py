@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -13,7 +12,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bot.local.slack.people import APP_TOKEN, BOT_TOKEN, JSON, SIGNING_SECRET
+from bot.local.slack.manifest import Manifest
+from bot.local.slack.people import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET
 from bot.local.slack.server import application
 
 
@@ -21,27 +21,27 @@ def main() -> int:
     """Serve until told to stop."""
     options = _options()
     try:
-        commands = _commands(options.manifest) if options.manifest else None
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        print(f"cannot read the commands of {options.manifest}: {problem!r}", file=sys.stderr)
+        manifest = Manifest.read(options.manifest) if options.manifest else None
+    except (OSError, ValueError) as problem:
+        print(f"cannot read the manifest {options.manifest}: {problem}", file=sys.stderr)
         return 2
     try:
         listener = socket.create_server(("127.0.0.1", options.port))
     except OSError as problem:
         print(f"cannot listen on port {options.port}: {problem.strerror}", file=sys.stderr)
         return 1
-    asyncio.run(_serve(listener, options, commands))
+    asyncio.run(_serve(listener, options, manifest))
     return 0
 
 
-async def _serve(listener: socket.socket, options: argparse.Namespace, commands: list[JSON] | None) -> None:
+async def _serve(listener: socket.socket, options: argparse.Namespace, manifest: Manifest | None) -> None:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     app = application(
         url,
         events_url=options.events_url,
         stream_life_s=options.stream_life_s,
         retry_delays_s=options.retry_delays,
-        commands=commands,
+        manifest=manifest,
     )
     stopped = asyncio.Event()
     for stop in (signal.SIGINT, signal.SIGTERM):
@@ -69,12 +69,6 @@ async def _parent_gone(stopped: asyncio.Event) -> None:
     stopped.set()
 
 
-def _commands(manifest: Path) -> list[JSON]:
-    """The slash commands that a Slack app manifest declares."""
-    declared = json.loads(manifest.read_text())["features"]["slash_commands"]
-    return [{"usage_hint": "", "description": "", **command} for command in declared if command["command"]]
-
-
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65_535:
         raise argparse.ArgumentTypeError("a number from 0 to 65535")
@@ -99,7 +93,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--retry-delays", type=_delays, default=(0, 60, 300), help="seconds before each retry (default 0,60,300)"
     )
-    parser.add_argument("--manifest", type=Path, help="take the slash commands from this Slack app manifest")
+    parser.add_argument("--manifest", type=Path, help="hold the app to this Slack app manifest")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
     return parser.parse_args()
 

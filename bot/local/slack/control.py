@@ -17,8 +17,9 @@ from bot.local.slack.arguments import parse_json
 from bot.local.slack.deliveries import Deliveries, SocketMode
 from bot.local.slack.errors import SlackError
 from bot.local.slack.interactions import Interactions, WrongUse
+from bot.local.slack.manifest import Manifest
 from bot.local.slack.messages import Message
-from bot.local.slack.people import APP_ID, BOT_ID, BOT_USER_ID, JSON, TEAM_ID, TEAM_NAME
+from bot.local.slack.people import APP_ID, BOT_ID, BOT_USER_ID, JSON, TEAM_ID, TEAM_NAME, Channel
 from bot.local.slack.views import Views
 from bot.local.slack.web_api import Fault, WebApi
 from bot.local.slack.workspace import Workspace
@@ -66,14 +67,14 @@ class Control:
         interactions: Interactions,
         deliveries: Deliveries,
         api: WebApi,
-        commands: list[JSON],
+        manifest: Manifest,
     ) -> None:
         self.workspace = workspace
         self.views = views
         self.interactions = interactions
         self.deliveries = deliveries
         self.api = api
-        self._commands = commands
+        self._manifest = manifest
         self._watchers: set[asyncio.Queue[JSON | None]] = set()
 
     def routes(self) -> list[web.RouteDef]:
@@ -129,7 +130,7 @@ class Control:
 
     async def command(self, body: Body) -> JSON:
         user, channel, command = self._who(body), body.text("channel"), body.text("command")
-        if command not in [known["command"] for known in self._commands]:
+        if command not in [known["command"] for known in self._manifest.commands]:
             raise WrongUse(f"{command} is no command here")
         outcome = await self.interactions.command(user, channel, command, body.maybe("text") or "")
         return {"outcome": outcome.problem or "acknowledged"}
@@ -218,7 +219,7 @@ class Control:
         return {"view": home.as_slack() if home else None}
 
     async def commands(self, query: Body) -> JSON:
-        return {"commands": self._commands}
+        return {"commands": self._manifest.commands, "shortcuts": self._manifest.shortcuts}
 
     async def log(self, query: Body) -> JSON:
         return {"calls": list(self.api.log), "deliveries": list(self.deliveries.log)}
@@ -270,7 +271,7 @@ class Control:
             raise WrongUse("user: nobody of that id, see /control/state")
         return user.id
 
-    def _room(self, body: Body) -> Any:
+    def _room(self, body: Body) -> Channel:
         channel = self.workspace.channels.get(body.text("channel"))
         if channel is None:
             raise SlackError("channel_not_found")

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp import WSMsgType, web
 
+from bot.local.slack.manifest import Manifest
 from bot.local.slack.people import APP_ID, BOT_USER_ID, JSON, SIGNING_SECRET, TEAM_ID
 
 ACK_S = 3
@@ -49,14 +50,19 @@ class Deliveries:
     `retry_delays_s` are the waits before each repetition of an event that was not acknowledged.
     """
 
-    def __init__(self, transport: Transport, *, retry_delays_s: tuple[float, ...] = (0, 60, 300)) -> None:
+    def __init__(
+        self, transport: Transport, manifest: Manifest, *, retry_delays_s: tuple[float, ...] = (0, 60, 300)
+    ) -> None:
         self.transport = transport
+        self._manifest = manifest
         self.retry_delays_s = retry_delays_s
         self.log: deque[JSON] = deque(maxlen=20_000)
         self._under_way: set[asyncio.Task[None]] = set()
 
     def event(self, event: JSON, is_external: bool, copies: int = 1) -> None:
         """Send an event; `copies` above one are repetitions that do not wait for an answer, as Slack's do at times."""
+        if not self._manifest.subscribes(event):
+            return
         envelope: JSON = {
             "token": "local-verification-token",
             "team_id": TEAM_ID,

@@ -17,7 +17,7 @@ from bot.local.slack.control import Control
 from bot.local.slack.deliveries import Deliveries, HttpPosts, SocketMode
 from bot.local.slack.errors import SlackError
 from bot.local.slack.interactions import Interactions
-from bot.local.slack.people import JSON
+from bot.local.slack.manifest import Manifest
 from bot.local.slack.read_methods import ReadMethods
 from bot.local.slack.views import Views
 from bot.local.slack.web_api import WebApi
@@ -39,19 +39,19 @@ def application(
     events_url: str | None = None,
     stream_life_s: float = 300,
     retry_delays_s: tuple[float, ...] = (0, 60, 300),
-    commands: list[JSON] | None = None,
+    manifest: Manifest | None = None,
 ) -> web.Application:
     """The whole server as an aiohttp application; with `events_url` it posts there instead of Socket Mode."""
+    manifest = manifest or Manifest()
     workspace = Workspace(stream_life_s=stream_life_s)
     socket_mode = None if events_url else SocketMode()
     transport = socket_mode or HttpPosts(str(events_url))
-    deliveries = Deliveries(transport, retry_delays_s=retry_delays_s)
+    deliveries = Deliveries(transport, manifest, retry_delays_s=retry_delays_s)
     views = Views(workspace)
     interactions = Interactions(workspace, views, deliveries, base_url)
     chat, read = ChatMethods(workspace, views, base_url), ReadMethods(workspace, base_url)
-    api = WebApi(chat, read, socket_mode, base_url.replace("http", "ws", 1) + "/link/")
-    known = commands or [{"command": "/support", "description": "Ask, or steer the bot", "usage_hint": "help"}]
-    control = Control(workspace, views, interactions, deliveries, api, known)
+    api = WebApi(chat, read, manifest, socket_mode, base_url.replace("http", "ws", 1) + "/link/")
+    control = Control(workspace, views, interactions, deliveries, api, manifest)
     workspace.on_event = deliveries.event
     workspace.on_change = control.publish
 

@@ -21,7 +21,8 @@ from bot.local.slack.arguments import Arguments, parse_json
 from bot.local.slack.chat_methods import ChatMethods
 from bot.local.slack.deliveries import SocketMode
 from bot.local.slack.errors import SlackError
-from bot.local.slack.people import APP_TOKEN, BOT_TOKEN, JSON, SCOPES
+from bot.local.slack.manifest import Manifest
+from bot.local.slack.people import APP_TOKEN, BOT_TOKEN, JSON
 from bot.local.slack.read_methods import ReadMethods
 
 _TOKENS = re.compile(r"x(?:ox[a-z]|app)-[\w-]+")
@@ -43,9 +44,17 @@ class Fault:
 
 
 class WebApi:
-    def __init__(self, chat: ChatMethods, read: ReadMethods, socket_mode: SocketMode | None, socket_url: str) -> None:
+    def __init__(
+        self,
+        chat: ChatMethods,
+        read: ReadMethods,
+        manifest: Manifest,
+        socket_mode: SocketMode | None,
+        socket_url: str,
+    ) -> None:
         self._chat = chat
         self._read = read
+        self._manifest = manifest
         self._socket_mode = socket_mode
         self._socket_url = socket_url
         self.faults: dict[str, list[Fault]] = {}
@@ -88,7 +97,7 @@ class WebApi:
         answer = self._call(method, token, values)
         if fault and fails:
             return _failure(fault)
-        headers = {"x-oauth-scopes": SCOPES, "x-slack-req-id": f"{time.time_ns():x}"}
+        headers = {"x-oauth-scopes": ",".join(sorted(self._manifest.scopes)), "x-slack-req-id": f"{time.time_ns():x}"}
         return web.json_response({"ok": True, **answer}, headers=headers)
 
     def _call(self, method: str, token: str | None, values: JSON) -> JSON:
@@ -105,7 +114,11 @@ class WebApi:
             raise SlackError("not_allowed_token_type")
         if token != BOT_TOKEN:
             raise SlackError("invalid_auth")
-        return handler(Arguments(values))
+        arguments = Arguments(values)
+        place = values.get("channel", values.get("channel_id"))
+        channel = self._read.workspace.channels.get(place) if isinstance(place, str) else None
+        self._manifest.permit(method, channel, arguments.names("types"))
+        return handler(arguments)
 
     def _method(self, method: str) -> Callable[[Arguments], JSON] | None:
         name = method.replace(".", "_")
