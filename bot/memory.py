@@ -126,7 +126,8 @@ def _client(url: str) -> Redis:
             client_name="footnote",
             retry=Retry(EqualJitterBackoff(base=0.05, cap=0.8), 6, (ConnectionError,)),
         )
-        pool.make_connection()  # connects to nothing yet, but refuses an option that redis-py does not know
+        # Connects to nothing yet, but refuses an option that redis-py does not know.
+        pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError):
         # Their texts may quote the password, and so would a traceback that shows them as the cause.
         raise TellUser(

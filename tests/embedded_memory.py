@@ -64,13 +64,14 @@ async def plain_server(folder: Path, *options: str) -> AsyncIterator[str]:
     """The URL of a server that an operator would have started with these options, and that nobody looks after."""
     address = folder / "plain.sock"
     command = [server_binary(), "--port", "0", "--unixsocket", address, "--dir", folder, "--save", "", *options]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    server = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
     try:
         await until(lambda: say(address, b"PING").startswith((PONG, b"-NOAUTH")))
         yield f"unix://{address}"
     finally:
-        server.kill()
-        server.wait()
+        with suppress(ProcessLookupError):
+            server.kill()
+        await server.wait()
 
 
 def _folder(process: Path) -> Path | None:

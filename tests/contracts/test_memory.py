@@ -73,10 +73,12 @@ async def test_each_test_begins_with_an_empty_memory(memory: Memory) -> None:
 
 async def test_its_representation_hides_the_password(tmp_path: Path) -> None:
     """A logged memory does not tell the URL."""
-    async with plain_server(tmp_path, "--requirepass", PASSWORD) as url:
-        async with open_redis(url.replace("unix://", f"unix://:{PASSWORD}@"), tmp_path) as memory:
-            assert await memory.redis.ping()
-            assert PASSWORD not in repr(memory)
+    async with (
+        plain_server(tmp_path, "--requirepass", PASSWORD) as url,
+        open_redis(url.replace("unix://", f"unix://:{PASSWORD}@"), tmp_path) as memory,
+    ):
+        assert await memory.redis.ping()
+        assert PASSWORD not in repr(memory)
 
 
 @pytest.mark.parametrize(
