@@ -309,7 +309,8 @@ def export(
 
 
 def load_settings(*, quiet: bool = False) -> Settings:
-    """Reads the settings and sets up the log; a quiet one tells warnings only. Ends with status 2 and the variables' names when they are wrong."""
+    """Reads the settings and sets up the log; a quiet one tells warnings only. Ends with status 2 and the names of the
+    variables when they are wrong."""
     try:
         settings = Settings()
     except ValidationError as error:
