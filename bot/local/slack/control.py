@@ -14,12 +14,13 @@ from aiohttp import web
 
 from bot.local.slack import streams
 from bot.local.slack.arguments import parse_json
-from bot.local.slack.deliveries import Deliveries, SocketMode
-from bot.local.slack.errors import SlackError
-from bot.local.slack.interactions import Interactions, WrongUse
+from bot.local.slack.deliveries import Deliveries
+from bot.local.slack.errors import SlackError, WrongUse
+from bot.local.slack.interactions import Interactions
 from bot.local.slack.manifest import Manifest
 from bot.local.slack.messages import Message
 from bot.local.slack.people import APP_ID, BOT_ID, BOT_USER_ID, JSON, TEAM_ID, TEAM_NAME, Channel
+from bot.local.slack.transports import SocketMode
 from bot.local.slack.views import Views
 from bot.local.slack.web_api import Fault, WebApi
 from bot.local.slack.workspace import Workspace

@@ -1,4 +1,4 @@
-"""The one error of this Slack: a refusal with Slack's own code for it."""
+"""The two refusals of this Slack: what Slack itself refuses, and what only its control API does."""
 
 from __future__ import annotations
 
@@ -12,3 +12,7 @@ class SlackError(Exception):
         super().__init__(code)
         self.code = code
         self.details = details
+
+
+class WrongUse(ValueError):
+    """A caller of the control API asks for what a Slack client would not offer."""

@@ -14,11 +14,13 @@ from aiohttp import web
 from bot.local.slack.arguments import parse_json
 from bot.local.slack.chat_methods import ChatMethods
 from bot.local.slack.control import Control
-from bot.local.slack.deliveries import Deliveries, HttpPosts, SocketMode
+from bot.local.slack.deliveries import Deliveries
 from bot.local.slack.errors import SlackError
 from bot.local.slack.interactions import Interactions
 from bot.local.slack.manifest import Manifest
 from bot.local.slack.read_methods import ReadMethods
+from bot.local.slack.response_urls import ResponseUrls
+from bot.local.slack.transports import HttpPosts, SocketMode
 from bot.local.slack.views import Views
 from bot.local.slack.web_api import WebApi
 from bot.local.slack.workspace import Workspace
@@ -47,8 +49,8 @@ def application(
     socket_mode = None if events_url else SocketMode()
     transport = socket_mode or HttpPosts(str(events_url))
     deliveries = Deliveries(transport, manifest, retry_delays_s=retry_delays_s)
-    views = Views(workspace)
-    interactions = Interactions(workspace, views, deliveries, base_url)
+    views, responses = Views(workspace), ResponseUrls(workspace, base_url)
+    interactions = Interactions(workspace, views, deliveries, responses)
     chat, read = ChatMethods(workspace, views, base_url), ReadMethods(workspace, base_url)
     api = WebApi(chat, read, manifest, socket_mode, base_url.replace("http", "ws", 1) + "/link/")
     control = Control(workspace, views, interactions, deliveries, api, manifest)
@@ -57,7 +59,7 @@ def application(
 
     async def respond(request: web.Request) -> web.Response:
         try:
-            interactions.respond(request.match_info["token"], parse_json(await request.read()))
+            responses.take(request.match_info["token"], parse_json(await request.read()))
         except (ValueError, UnicodeError):
             return web.json_response({"ok": False, "error": "invalid_payload"}, status=400)
         except SlackError as refused:

@@ -19,11 +19,11 @@ from aiohttp import web
 
 from bot.local.slack.arguments import Arguments, parse_json
 from bot.local.slack.chat_methods import ChatMethods
-from bot.local.slack.deliveries import SocketMode
 from bot.local.slack.errors import SlackError
 from bot.local.slack.manifest import Manifest
 from bot.local.slack.people import APP_TOKEN, BOT_TOKEN, JSON
 from bot.local.slack.read_methods import ReadMethods
+from bot.local.slack.transports import SocketMode
 
 _TOKENS = re.compile(r"x(?:ox[a-z]|app)-[\w-]+")
 
