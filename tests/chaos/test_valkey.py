@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -147,26 +148,28 @@ async def test_supervisor_and_server_killed_together_are_replaced(data_dir: Path
 async def test_what_a_killed_server_acknowledged_is_there_after_its_restart(data_dir: Path) -> None:
     """Three kills under writes; the same client reconnects, and no write that it saw acknowledged is missing."""
     async with open_redis(None, data_dir) as memory:
-        acknowledged: list[str] = []
+        acknowledged = dict.fromkeys("abcd", 0)
 
         async def write(name: str) -> None:
-            for number in range(1_000_000):
-                await memory.redis.set(f"{name}:{number}", "1")
-                acknowledged.append(f"{name}:{number}")
+            while True:
+                await memory.redis.set(f"{name}:{acknowledged[name]}", "1")
+                acknowledged[name] += 1
 
-        writers = [asyncio.create_task(write(name)) for name in "abcd"]
-        try:
+        async def kill_the_server_under_writes() -> None:
+            before, killed, a_second_later = dict(acknowledged), the("server", data_dir), time.monotonic() + 1
+            await until(lambda: all(acknowledged[name] > before[name] + 50 for name in before))
+            await until(lambda: time.monotonic() > a_second_later)  # sooner, it is taken for a crash loop and made wait
+            os.kill(killed, signal.SIGKILL)
+            await until(lambda: serves_again(data_dir, instead_of=killed))
+
+        async with asyncio.TaskGroup() as group:  # ends at once, with the error, when a writer raises
+            writers = [group.create_task(write(name)) for name in acknowledged]
             for _ in range(3):
-                before, killed = len(acknowledged), the("server", data_dir)
-                await until(lambda before=before: len(acknowledged) > before + 500)
-                os.kill(killed, signal.SIGKILL)
-                await until(lambda killed=killed: serves_again(data_dir, instead_of=killed))
-                assert not [writer for writer in writers if writer.done()]
-        finally:
+                await kill_the_server_under_writes()
             for writer in writers:
                 writer.cancel()
-            await asyncio.gather(*writers, return_exceptions=True)
-        assert await memory.redis.exists(*acknowledged) == len(acknowledged)
+        written = [f"{name}:{number}" for name in acknowledged for number in range(acknowledged[name])]
+        assert await memory.redis.exists(*written) == len(written)
 
 
 async def test_a_hundred_jobs_survive_the_servers_kill_and_each_runs(data_dir: Path) -> None:
@@ -181,7 +184,11 @@ async def test_a_hundred_jobs_survive_the_servers_kill_and_each_runs(data_dir: P
         for number in range(100):
             await docket.add(job, key=str(number))(number)
         async with Worker(
-            docket, concurrency=2, reconnection_delay=timedelta(seconds=0.5), redelivery_timeout=timedelta(seconds=2)
+            docket,
+            concurrency=10,
+            reconnection_delay=timedelta(seconds=0.5),
+            redelivery_timeout=timedelta(seconds=2),
+            minimum_check_interval=timedelta(milliseconds=50),
         ) as worker:
             working = asyncio.create_task(worker.run_forever())
             try:
