@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def shown(question: str) -> str:
-    block = re.search(rf'<!-- shown: ask "{re.escape(question)}" -->\n```console\n\$ .*\n(.*?)```', README, re.S)
+    block = re.search(rf'<!-- shown: ask "{re.escape(question)}" -->\n```console\n\$ [^\n]*\n(.*?)```', README, re.S)
     assert block, "the README does not show this command"
     return block[1]
 
