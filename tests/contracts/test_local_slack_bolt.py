@@ -212,13 +212,17 @@ async def test_an_edit_and_a_deletion_tell_before_and_after(bolt: Bolt) -> None:
 async def test_deleting_a_question_that_was_answered_is_a_change_to_a_tombstone(bolt: Bolt) -> None:
     """Slack sends no message_deleted for the parent of a thread."""
     ts = await bolt.slack.message("U0MAYA", "C0HELP", "a question")
-    await bolt.client.chat_postMessage(channel="C0HELP", thread_ts=ts, text="an answer")
+    answer = await bolt.client.chat_postMessage(channel="C0HELP", thread_ts=ts, text="an answer")
     await bolt.slack.delete("U0MAYA", "C0HELP", ts)
     (changed,) = await bolt.until(lambda: bolt.events("message", "message_changed"))
     assert changed["message"]["subtype"] == "tombstone" and changed["message"]["ts"] == ts
     assert changed["previous_message"]["user"] == "U0MAYA"
     await bolt.settled()
     assert bolt.events("message", "message_deleted") == []
+    await bolt.client.chat_delete(channel="C0HELP", ts=answer["ts"])
+    (last,) = await bolt.until(lambda: bolt.events("message", "message_deleted"))
+    assert last["deleted_ts"] == ts and last["previous_message"]["subtype"] == "tombstone"
+    assert await bolt.slack.history("C0HELP") == []
 
 
 async def test_a_reaction_tells_whose_message_it_is_on(bolt: Bolt) -> None:

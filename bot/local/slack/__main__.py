@@ -86,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bot.local.slack",
         description="A Slack on this machine: loopback only, in memory, new at every start.",
+        epilog="While no Socket Mode connection is open, events wait for one; Slack itself would lose them.",
     )
     parser.add_argument("--port", type=_port, default=0, help="on 127.0.0.1; 0 takes a free one (default)")
     parser.add_argument("--events-url", help="post events here, signed, instead of Socket Mode")

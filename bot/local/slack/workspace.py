@@ -151,26 +151,18 @@ class Workspace:
             self._announce_change(tombstone, previous, hidden=True)
             return
         del self.messages[message.channel][message.ts]
+        parent = None
         if message.is_reply and message.thread_ts:
             replies = self.replies[message.channel, message.thread_ts]
             replies.remove(message.ts)
-            parent = self.messages[message.channel].get(message.thread_ts)
-            if not replies and parent:
-                parent.thread_ts = None
-                if parent.subtype == "tombstone":
-                    del self.messages[message.channel][parent.ts]
-        self._tell(
-            message.channel,
-            {
-                "type": "message",
-                "subtype": "message_deleted",
-                "previous_message": previous,
-                "hidden": True,
-                "deleted_ts": message.ts,
-                "ts": self.next_ts(),
-            },
-        )
+            parent = self.messages[message.channel].get(message.thread_ts) if not replies else None
+        event = {"type": "message", "subtype": "message_deleted", "previous_message": previous, "hidden": True}
+        self._tell(message.channel, event | {"deleted_ts": message.ts, "ts": self.next_ts()})
         self._changed(message)
+        if parent:
+            parent.thread_ts = None
+            if parent.subtype == "tombstone":  # nothing hangs on it any more
+                self.delete(parent)
 
     def react(self, user: str, message: Message, name: str, *, remove: bool = False) -> None:
         """Add or take away one reaction of one person."""
