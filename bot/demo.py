@@ -16,6 +16,7 @@ from bot.errors import TellUser, TryAgain
 from bot.settings import LOCAL_TEAM, Settings
 
 COMPANY = Path(__file__).parent / "local" / "company" / "pages"
+MANIFEST = Path(__file__).parent.parent / "manifest.json"
 FIRST_QUESTION = "How do I reset my API key?"
 ASKER, CHANNEL = "U0MAYA", "C0HELP"
 START_S = 20
@@ -62,6 +63,8 @@ async def local_slack(port: int, events_url: str | None) -> AsyncIterator[dict[s
         "-m",
         "bot.local.slack",
         "--exit-with-parent",
+        "--manifest",
+        str(MANIFEST),
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,

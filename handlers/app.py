@@ -6,6 +6,7 @@ in Socket Mode no acknowledgement, and Slack delivers it again.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -44,7 +45,20 @@ def make_app(settings: Settings, client: AsyncWebClient, inbox: Inbox) -> AsyncA
     )
     for room in (events, feedback, support, ask_about_message):
         room.register(app, inbox)
+    _ignore_the_rest(app)
     return app
+
+
+def _ignore_the_rest(app: AsyncApp) -> None:
+    """Acknowledges what no listener wants (a link button, an event more): Bolt would answer 404, and Slack stops
+    deliveries to apps that refuse most of them."""
+
+    async def ignore(ack: Any) -> None:
+        await ack()
+
+    anything = re.compile("")
+    app.event(anything)(ignore)
+    app.action(anything)(ignore)
 
 
 @asynccontextmanager

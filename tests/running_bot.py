@@ -20,6 +20,7 @@ from tests.local_slack import LocalSlack
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPANY = ROOT / "bot" / "local" / "company" / "pages"
+MANIFEST = ROOT / "manifest.json"
 START_S = 40
 
 
@@ -120,7 +121,7 @@ async def running_bot(
     """Starts Slack and bot; `slack` are arguments of LocalSlack, `settings` environment variables."""
     port = free_port()
     events_url = f"http://127.0.0.1:{port}/slack/events" if over_http else None
-    async with LocalSlack(events_url=events_url, **(slack or {})) as local:
+    async with LocalSlack(events_url=events_url, manifest=MANIFEST, **(slack or {})) as local:
         environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
         environment |= local.environment | {"DATA_DIR": str(data_dir), "PORT": str(port), "REDELIVERY_TIMEOUT_S": "2"}
         bot = RunningBot(local, data_dir, environment | settings, port)
