@@ -138,8 +138,14 @@ class _Work:
         """Lets the model write, and says each piece once it is checked."""
         began = time.perf_counter()
         question, query = self.question.text, self.found.query or self.question.text
-        prompt = Prompt(question, query, passages, messages(self.persona, question, passages, self.question.history))
-        citer = Citer(passages, refusal=self.persona.refusal, question=f"{question}\n{query}")
+        chat = messages(self.persona, question, passages, self.question.history)
+        prompt = Prompt(question, query, passages, chat)
+        citer = Citer(
+            passages,
+            refusal=self.persona.refusal,
+            question=f"{question}\n{query}",
+            unsaid=chat[0]["content"].replace(self.persona.refusal, ""),
+        )
         self.timings |= {"model": 0.0, "check": _ms_since(began)}
         async with aclosing(self.deltas(prompt)) as deltas:
             async for delta in deltas:

@@ -64,7 +64,7 @@ class Evidence:
 
     def __init__(self, passage: Passage) -> None:
         self.passage = passage
-        self.spans = [span for span in spans(passage.text) if not speaks_to_the_machine(self.text(span))]
+        self.spans = self._for_readers(spans(passage.text))
         self.claims = [read(f"{span.header}\n{self.text(span)}") for span in self.spans]
         self.about = read(f"{passage.title}\n{passage.section.replace(' › ', chr(10))}")
         every = [self.about, *self.claims]
@@ -72,6 +72,17 @@ class Evidence:
         self.tokens = {token for claims in every for token in claims.tokens}
         self.dates = {date for claims in every for date in claims.dates}
         self._flat = " ".join(" ".join(self.text(span).split()) for span in self.spans).lower()
+
+    def _for_readers(self, found: list[Span]) -> list[Span]:
+        """The sentences that inform: an order to the machine ends its paragraph."""
+        ordering = -1
+        kept = []
+        for span in found:
+            if span.block != ordering and speaks_to_the_machine(self.text(span)):
+                ordering = span.block
+            if span.block != ordering:
+                kept.append(span)
+        return kept
 
     def text(self, span: Span) -> str:
         return visible(self.passage.text[span.start : span.end])
@@ -203,11 +214,13 @@ class Citer:
     """Takes a model's stream and gives back, piece by piece, what may be said. The pieces joined are the answer; their
     marks are numbered in the order of first use. A piece with which `refused` became true is the refusal sentence."""
 
-    def __init__(self, passages: Sequence[Passage], *, refusal: str = "", question: str = "") -> None:
+    def __init__(self, passages: Sequence[Passage], *, refusal: str = "", question: str = "", unsaid: str = "") -> None:
+        """`unsaid` is what the model was told and must not recite."""
         self._evidence = [evidence(passage) for passage in passages]
         self._defuser = Defuser(passages)
         self._splitter = Splitter()
         self._refusal = _bare(refusal)
+        self._unsaid = f" {_bare(unsaid)} "
         asked = read(question)
         self._asked = asked.words | asked.identifiers
         self._order: list[int] = []
@@ -264,7 +277,7 @@ class Citer:
             self._connecting = lead + text
             self._lead = ""
             return
-        cited = self._supporting(claims, numbers) if text and _bare(text) not in self._said else []
+        cited = self._supporting(claims, numbers) if self._is_telling(lead, text) else []
         if not cited:
             self._lead = lead
             self._steps_left_out += bool(_STEP.search(lead))
@@ -274,6 +287,13 @@ class Citer:
         said = self._connecting + _renumbered(lead, self._steps_left_out) + _with_marks(text, marks)
         self._connecting = self._lead = ""
         yield said if len(self._said) > 1 else said.lstrip()
+
+    def _is_telling(self, lead: str, text: str) -> bool:
+        """Whether a sentence tells something that was not told yet: no heading, question, order or rule."""
+        bare = _bare(text)
+        if not bare or bare in self._said or "#" in lead or text.endswith("?") or speaks_to_the_machine(text):
+            return False
+        return bare.count(" ") < 3 or f" {bare} " not in self._unsaid
 
     def _take_lead(self, lead: str) -> str:
         """What stands before this sentence. If the one before was left out, the rest of its line inherits its lead."""

@@ -99,6 +99,8 @@ UNSUPPORTED = {
     "other words": "Our engineers love building delightful onboarding experiences [1].",
     "no fact": "Hope this helps!",
     "praise": "Great question.",
+    "question": "Is deleting a key final?",
+    "heading": "## Deleting a key is final",
     "number out of range, nothing to repair with": "Bananas cost 3 euros [9].",
     "system prompt": "You are a support agent for our company [1].",
 }
