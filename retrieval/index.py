@@ -86,6 +86,10 @@ class Index(Protocol):
         """Remembers a source. When it was the last one to be embedded anew, the new form goes live."""
         ...
 
+    async def is_ready(self) -> bool:
+        """Whether the store answers."""
+        ...
+
     async def close(self) -> None: ...
 
 

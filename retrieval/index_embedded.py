@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +70,7 @@ class EmbeddedIndex:
         self._has_warned = False
 
     async def search(self, team_id: str, query: Query, k: int) -> list[Hit]:
+        check_team(team_id)
         if not query.readable:
             return []
         return await self._read(team_id, lambda connection: self._search(team_id, connection, query, k), [])
@@ -119,8 +121,18 @@ class EmbeddedIndex:
 
         await self._write(team_id, write)
 
+    async def is_ready(self) -> bool:
+        return await asyncio.to_thread(self._can_write)
+
     async def close(self) -> None:
         await asyncio.to_thread(self._close)
+
+    def _can_write(self) -> bool:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return False
+        return os.access(self._folder, os.W_OK)
 
     def _close(self) -> None:
         self._reader.shutdown()
@@ -151,7 +163,7 @@ class EmbeddedIndex:
         self, team_id: str, work: Callable[[sqlite3.Connection], Result], when_there_is_none: Result
     ) -> Result:
         def run() -> Result:
-            if (team_id, False) not in self._connections and not self._file(team_id).exists():
+            if (team_id, False) not in self._connections and not self._file(team_id).parent.exists():
                 return when_there_is_none
             with self._transaction(team_id, is_writing=False) as connection:
                 return work(connection)

@@ -108,8 +108,8 @@ class Library:
         """Says how a team's library stands; not ready when the index does not answer."""
         documents = passages = 0
         try:
+            is_ready = await self._index.is_ready()
             documents, passages = await self._index.count(team_id)
-            is_ready = True
         except FootnoteError as error:
             log.warning("library_not_ready", error=str(error))
             is_ready = False
@@ -152,7 +152,7 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
     """Opens the library that the settings name: on Weaviate when its URL is set, else embedded in the data folder."""
     embedder = open_embedder(settings.embedding_model, settings.data_dir)
     form = form_of(embedder.id, CHUNKER)
-    index = await _open_index(settings, form, embedder.dimensions)
+    index = _index(settings, form, embedder.dimensions)
     library = Library(index, embedder, form, settings.sufficiency_threshold, settings.embedding_model)
     try:
         yield library
@@ -160,7 +160,14 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
         await library.close()
 
 
-async def _open_index(settings: Settings, form: str, dimensions: int) -> Index:
+def _index(settings: Settings, form: str, dimensions: int) -> Index:
+    if settings.weaviate_url:
+        from retrieval.index_weaviate import WeaviateIndex
+        from retrieval.weaviate_connection import Connection
+
+        key = settings.weaviate_api_key.get_secret_value() if settings.weaviate_api_key else None
+        connection = Connection(settings.weaviate_url, settings.weaviate_grpc_url, key)
+        return WeaviateIndex(connection, form, dimensions, settings.hybrid_alpha)
     from retrieval.index_embedded import EmbeddedIndex
 
     return EmbeddedIndex(settings.data_dir / "library", form, dimensions, settings.hybrid_alpha)

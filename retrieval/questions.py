@@ -13,11 +13,11 @@ MOST_WORDS = 64
 _WORD = re.compile(r"[^\W_]+(?:[._/@:-]+[^\W_]+)*")
 _IDENTIFIER = re.compile(
     r"""(?<![\w./-])(?:
-        [A-Z]{1,10}[-_]?\d{2,}(?:-\d+)*         # ERR-4021, E1234, CVE-2026-1234
-      | [A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+  # max_batch_size, FOOTNOTE_HOME
-      | [a-z]{2,}[a-z0-9]*(?:[A-Z][a-z0-9]+)+   # maxRetries
-      | [a-z]+(?:\.[a-z]+[A-Z][A-Za-z]*)+       # chat.postMessage
-      | --[a-z][a-z0-9-]{2,}                    # --base-url
+        [A-Z]{1,10}[-_]?\d{2,12}(?:-\d{1,12}){0,3}               # ERR-4021, E1234, CVE-2026-1234
+      | [A-Za-z][A-Za-z0-9]{0,40}(?:_[A-Za-z0-9]{1,40}){1,10}  # max_batch_size, FOOTNOTE_HOME
+      | [a-z]{2,30}(?:[A-Z][a-z0-9]{1,30}){1,8}                # maxRetries
+      | [a-z]{1,40}(?:\.[a-z]{1,30}[A-Z][A-Za-z]{0,40})        # chat.postMessage
+      | --[a-z][a-z0-9-]{2,40}                                 # --base-url
     )(?![\w-])""",
     re.VERBOSE,
 )

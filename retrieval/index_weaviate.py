@@ -1,0 +1,291 @@
+"""The index of production. One collection per form, `Passages_<form>`, behind the alias `Passages`; a tenant per team;
+vectors of our own; hybrid search with the audience as a filter inside it. `Documents_<form>` holds the digest of each
+document, so that a sync needs nothing outside Weaviate; it is written last: what is known there is wholly in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid5
+
+from bot.errors import Broken, LibraryUnavailable
+from bot.vocabulary import Hit, Passage, Source
+from retrieval.index import REEMBED, Page, Query, certainty, check_team, stale
+from retrieval.questions import identifiers
+from retrieval.weaviate_connection import Absent, Connection
+from retrieval.weaviate_schema import (
+    ALIAS,
+    RETURNED,
+    SEARCHED,
+    SOURCES,
+    create,
+    documents_name,
+    passages_name,
+)
+
+if TYPE_CHECKING:
+    from weaviate import WeaviateAsyncClient
+    from weaviate.collections import CollectionAsync
+
+SEARCH_TIMEOUT_S = 5
+WRITE_TIMEOUT_S = 120
+ALIAS_TRUSTED_S = 5
+PER_CALL = 500
+"""Ids in one filter, and objects in one page of a listing."""
+_NAMESPACE = UUID("4d7f3f0a-51f4-5b52-9d1e-0d1b4f9a7c55")
+
+
+class WeaviateIndex:
+    """Weaviate behind the port. Its collections are made with the first write."""
+
+    backend = "weaviate"
+
+    def __init__(self, connection: Connection, form: str, dimensions: int, alpha: float) -> None:
+        self._connection, self._form, self._dimensions, self._alpha = connection, form, dimensions, alpha
+        self._is_created = False
+        self._live: str | None = None
+        self._live_until = 0.0
+
+    async def search(self, team_id: str, query: Query, k: int) -> list[Hit]:
+        check_team(team_id)
+        if not query.readable:
+            return []
+        from weaviate.classes.query import Filter, HybridFusion, MetadataQuery
+
+        try:
+            async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+                if not await self._is_live(client):
+                    return []
+                found = await self._passages(client, team_id).query.hybrid(
+                    query=" ".join((query.text[:MOST_CHARACTERS], *query.identifiers)),
+                    vector=query.vector.tolist(),
+                    alpha=self._alpha,
+                    fusion_type=HybridFusion.RELATIVE_SCORE,
+                    query_properties=list(SEARCHED),
+                    filters=Filter.by_property("audience").contains_any(sorted(query.readable)),
+                    limit=k,
+                    include_vector=True,  # hybrid gives neither distance nor certainty
+                    return_properties=list(RETURNED),
+                    return_metadata=MetadataQuery(score=True),
+                )
+        except Absent:
+            return []
+        return [_hit(found_object, query) for found_object in found.objects]
+
+    async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
+        if any(page.vectors.shape != (len(page.passages), self._dimensions) for page in pages):
+            raise Broken(f"A page's vectors are not of {self._dimensions} dimensions, one per passage.")
+        refused: dict[str, str] = {}
+        async with self._writing() as client:
+            passages = self._passages(client, team_id)
+            owners = [page.document_id for page in pages for _ in page.passages]
+            for number, reason in (await _insert(passages, _objects(pages))).items():
+                refused[owners[number]] = reason
+            good = [page for page in pages if page.document_id not in refused]
+            await self._delete_earlier(passages, good)
+            for number, reason in (await _insert(self._documents(client, team_id), _manifest(good))).items():
+                refused[good[number].document_id] = reason
+        return refused
+
+    async def remove(self, team_id: str, source: str, document_ids: Sequence[str]) -> None:
+        from weaviate.classes.query import Filter
+
+        for start in range(0, len(document_ids), PER_CALL):
+            some = list(document_ids[start : start + PER_CALL])
+            async with self._writing() as client:
+                where = Filter.by_property("source").equal(source) & Filter.by_property("document_id").contains_any(
+                    some
+                )
+                # The passages first: a document that is still known is tried again by the next sync.
+                await _delete(self._passages(client, team_id), where)
+                await _delete(self._documents(client, team_id), where)
+
+    async def digests(self, team_id: str, source: str) -> dict[str, str]:
+        digests: dict[str, str] = {}
+        after = None
+        while True:
+            try:
+                async with self._connection.use(WRITE_TIMEOUT_S) as client:
+                    # A cursor takes no filter, and an offset ends at 10,000: other sources are skipped here.
+                    listed = await self._documents(client, team_id).query.fetch_objects(
+                        limit=PER_CALL, after=after, return_properties=["source", "document_id", "digest"]
+                    )
+            except Absent:
+                return {}
+            for found in listed.objects:
+                if found.properties["source"] == source:
+                    digests[str(found.properties["document_id"])] = str(found.properties["digest"])
+            if len(listed.objects) < PER_CALL:
+                return digests
+            after = listed.objects[-1].uuid
+
+    async def count(self, team_id: str, source: str | None = None) -> tuple[int, int]:
+        from weaviate.classes.query import Filter
+
+        where = Filter.by_property("source").equal(source) if source else None
+        try:
+            async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+                documents = await self._documents(client, team_id).aggregate.over_all(filters=where)
+                passages = await self._passages(client, team_id).aggregate.over_all(filters=where)
+        except Absent:
+            return 0, 0
+        return documents.total_count or 0, passages.total_count or 0
+
+    async def sources(self, team_id: str) -> list[Source]:
+        try:
+            async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+                return await _sources(client, check_team(team_id))
+        except Absent:
+            return []
+
+    async def save_source(self, team_id: str, source: Source) -> None:
+        async with self._writing() as client:
+            registry = client.collections.use(SOURCES).with_tenant(check_team(team_id))
+            record = {"name": source.name, "record": source.model_dump_json()}
+            refused = await _insert(registry, [_object(uuid5(_NAMESPACE, f"source\n{source.name}"), record)])
+            if refused:
+                raise LibraryUnavailable(f"Weaviate did not keep the source {source.name}: {refused[0]}")
+            if await _target(client) != passages_name(self._form):
+                await self._go_live_when_whole(client)
+
+    async def is_ready(self) -> bool:
+        return await self._connection.is_ready()
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[WeaviateAsyncClient]:
+        """Lends the client when the collections are there."""
+        try:
+            async with self._connection.use(WRITE_TIMEOUT_S) as client:
+                if not self._is_created:
+                    await create(client, self._form)
+                    self._is_created = True
+                yield client
+        except Absent as absent:
+            self._is_created = False
+            raise LibraryUnavailable(f"Weaviate lost a collection while it was written: {absent}") from absent
+
+    async def _is_live(self, client: WeaviateAsyncClient) -> bool:
+        """Whether the alias is on our form; asked again every few seconds. Raises Broken when it is on another one."""
+        if time.monotonic() >= self._live_until:
+            self._live = await _target(client)
+            self._live_until = time.monotonic() + ALIAS_TRUSTED_S
+        if self._live not in (None, passages_name(self._form)):
+            raise Broken(
+                f"{REEMBED} The alias {ALIAS} is on {self._live}, this process is {passages_name(self._form)}."
+            )
+        return self._live is not None
+
+    async def _go_live_when_whole(self, client: WeaviateAsyncClient) -> None:
+        """Switches the alias to our form once every source of every team is embedded in it."""
+        for team in await client.collections.use(SOURCES).tenants.get():
+            if stale(await _sources(client, team), self._form):
+                return
+        await client.alias.update(alias_name=ALIAS, new_target_collection=passages_name(self._form))
+        self._live_until = 0
+
+    async def _delete_earlier(self, passages: CollectionAsync[Any, Any], pages: list[Page]) -> None:
+        """Takes out what documents held before; their new passages are in already, so that nobody finds nothing."""
+        from weaviate.classes.query import Filter
+
+        for source in {page.source for page in pages}:
+            mine = [page for page in pages if page.source == source]
+            await _delete(
+                passages,
+                Filter.by_property("source").equal(source)
+                & Filter.by_property("document_id").contains_any([page.document_id for page in mine])
+                & Filter.by_property("document_digest").contains_none([page.digest for page in mine]),
+            )
+
+    def _passages(self, client: WeaviateAsyncClient, team_id: str) -> CollectionAsync[Any, Any]:
+        return client.collections.use(passages_name(self._form)).with_tenant(check_team(team_id))
+
+    def _documents(self, client: WeaviateAsyncClient, team_id: str) -> CollectionAsync[Any, Any]:
+        return client.collections.use(documents_name(self._form)).with_tenant(check_team(team_id))
+
+
+MOST_CHARACTERS = 2_000
+"""Of a question that are searched for by words; its vector has 256 tokens of it anyway."""
+
+
+async def _target(client: WeaviateAsyncClient) -> str | None:
+    alias = await client.alias.get(alias_name=ALIAS)
+    return alias.collection if alias else None
+
+
+async def _sources(client: WeaviateAsyncClient, team_id: str) -> list[Source]:
+    listed = await client.collections.use(SOURCES).with_tenant(team_id).query.fetch_objects(limit=10_000)
+    found = [Source.model_validate_json(str(each.properties["record"])) for each in listed.objects]
+    return sorted(found, key=lambda source: source.name)
+
+
+async def _insert(collection: CollectionAsync[Any, Any], objects: Iterable[Any]) -> dict[int, str]:
+    """Stores objects in place of those with their ids. Gives the reason by number for each that was refused.
+
+    In requests of a bounded size rather than by `data.ingest`: its stream ends a second after its last object, and a
+    sync comes with some hundred objects at a time.
+    """
+    from weaviate.exceptions import WeaviateInsertManyAllFailedError
+
+    refused: dict[int, str] = {}
+    left = list(objects)
+    for start in range(0, len(left), PER_CALL):
+        some = left[start : start + PER_CALL]
+        try:
+            result = await collection.data.insert_many(some)
+        except WeaviateInsertManyAllFailedError as error:
+            refused |= {start + number: str(error) for number in range(len(some))}
+        else:
+            refused |= {start + number: each.message for number, each in result.errors.items()}
+    return refused
+
+
+async def _delete(collection: CollectionAsync[Any, Any], where: Any) -> None:
+    """Deletes what a filter matches, however much that is: one call takes as much as the server lets it."""
+    while True:
+        result = await collection.data.delete_many(where)
+        if result.failed:
+            raise LibraryUnavailable(f"Weaviate could not delete {result.failed} objects of {collection.name}.")
+        if result.successful < 1_000:
+            return
+
+
+def _objects(pages: Sequence[Page]) -> Iterator[Any]:
+    for page in pages:
+        for passage, vector in zip(page.passages, page.vectors, strict=True):
+            fields = passage.model_dump(exclude={"id"}, exclude_none=True)
+            fields["identifiers"] = " ".join(identifiers(passage.text))
+            yield _object(UUID(passage.id), fields, vector.tolist())
+
+
+def _manifest(pages: Sequence[Page]) -> list[Any]:
+    return [
+        _object(
+            uuid5(_NAMESPACE, f"{page.source}\n{page.document_id}"),
+            {"source": page.source, "document_id": page.document_id, "digest": page.digest},
+        )
+        for page in pages
+    ]
+
+
+def _object(uuid: UUID, properties: Mapping[str, Any], vector: list[float] | None = None) -> Any:
+    from weaviate.classes.data import DataObject
+
+    return DataObject(properties=dict(properties), uuid=uuid, vector=vector)
+
+
+def _hit(found: Any, query: Query) -> Hit:
+    import numpy as np
+
+    vector = np.asarray(found.vector["default"], dtype=np.float32)
+    fields = {name: value for name, value in found.properties.items() if value is not None}
+    return Hit(
+        passage=Passage(id=str(found.uuid), **fields),
+        score=found.metadata.score or 0.0,
+        certainty=certainty(float(vector @ query.vector)),
+    )

@@ -1,0 +1,116 @@
+"""What our collections in Weaviate look like. Every property says how it is cut into tokens: an audience, an id or a
+source must match whole (`field`), for with Weaviate's default (`word`) a filter on `a/b` also lets `b/a` through."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from weaviate import WeaviateAsyncClient
+    from weaviate.classes.config import Property, Tokenization
+
+ALIAS = "Passages"
+SOURCES = "Sources"
+SEARCHED = ("title", "section", "text", "identifiers")
+"""The properties whose words count."""
+RETURNED = (
+    "document_id", "source", "title", "section", "url", "text", "audience", "updated_at", "position", "document_digest",
+)  # fmt: skip
+
+
+def passages_name(form: str) -> str:
+    return f"Passages_{form}"
+
+
+def documents_name(form: str) -> str:
+    return f"Documents_{form}"
+
+
+async def create(client: WeaviateAsyncClient, form: str) -> None:
+    """Makes the collections of a form and, where there is none, the alias. What is there is left as it is."""
+    from weaviate.exceptions import UnexpectedStatusCodeError
+
+    wanted = {
+        passages_name(form): _passages(),
+        documents_name(form): [_label("source"), _label("document_id"), _stored("digest")],
+        SOURCES: [_label("name"), _stored("record")],
+    }
+    for name, properties in wanted.items():
+        if not await client.collections.exists(name):
+            try:
+                await _create(client, name, properties, has_vectors=name == passages_name(form))
+            except UnexpectedStatusCodeError as error:
+                if "already exists" not in str(error):  # another process was faster
+                    raise
+    if not await client.alias.exists(alias_name=ALIAS):
+        with suppress(UnexpectedStatusCodeError):
+            await client.alias.create(alias_name=ALIAS, target_collection=passages_name(form))
+
+
+async def _create(client: WeaviateAsyncClient, name: str, properties: list[Property], has_vectors: bool) -> None:
+    from weaviate.classes.config import Configure, VectorDistances
+
+    index = (
+        Configure.VectorIndex.hnsw(distance_metric=VectorDistances.COSINE)
+        if has_vectors
+        else Configure.VectorIndex.none()
+    )
+    await client.collections.create(
+        name,
+        properties=properties,
+        vector_config=Configure.Vectors.self_provided(vector_index_config=index),
+        multi_tenancy_config=Configure.multi_tenancy(auto_tenant_creation=True, auto_tenant_activation=True),
+    )
+
+
+def _passages() -> list[Property]:
+    from weaviate.classes.config import DataType, Property, Tokenization
+
+    return [
+        *(_label(name) for name in ("audience", "source", "document_id", "document_digest")),
+        *(_words(name, Tokenization.WORD) for name in ("title", "section", "text")),
+        _words("identifiers", Tokenization.LOWERCASE),
+        _stored("url"),
+        Property(name="position", data_type=DataType.INT, index_filterable=False),
+        Property(name="updated_at", data_type=DataType.DATE, index_filterable=False),
+    ]
+
+
+def _label(name: str) -> Property:
+    """A property to filter by, matched whole."""
+    from weaviate.classes.config import DataType, Property, Tokenization
+
+    return Property(
+        name=name,
+        data_type=DataType.TEXT,
+        tokenization=Tokenization.FIELD,
+        index_filterable=True,
+        index_searchable=False,
+    )
+
+
+def _words(name: str, tokenization: Tokenization) -> Property:
+    """A property to search for words in."""
+    from weaviate.classes.config import DataType, Property
+
+    return Property(
+        name=name,
+        data_type=DataType.TEXT,
+        tokenization=tokenization,
+        index_filterable=False,
+        index_searchable=True,
+    )
+
+
+def _stored(name: str) -> Property:
+    """A property that is only kept."""
+    from weaviate.classes.config import DataType, Property, Tokenization
+
+    return Property(
+        name=name,
+        data_type=DataType.TEXT,
+        tokenization=Tokenization.FIELD,
+        index_filterable=False,
+        index_searchable=False,
+    )
