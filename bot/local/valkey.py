@@ -62,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 def lead(folder: Path, detach: bool) -> int:
     """Becomes the folder's supervisor, or leaves that to the one there is; prints the address once a server answers and
     returns the exit status. Raises Failed."""
+    address = socket_path(folder)  # where there can be none, nothing is started at all
     behind = None
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
@@ -74,7 +75,7 @@ def lead(folder: Path, detach: bool) -> int:
                 leave_terminal(folder)
                 return supervise(folder, stop_when_unused=True)
             os.close(lock)
-        answer = say(socket_path(folder), b"PING")
+        answer = say(address, b"PING")
         if answer == PONG:
             announce(folder)
             return 0

@@ -264,6 +264,7 @@ async def test_a_socket_folder_open_to_others_is_refused(tmp_path: Path) -> None
         with pytest.raises(TryAgain, match="must be a folder that belongs to you alone"):
             async with open_redis(None, data_dir):
                 pass
+        assert processes_on(data_dir) == {}
     finally:
         socket_folder.rmdir()
 
