@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,9 @@ from handlers.shortcuts import ask_about_message
 
 if TYPE_CHECKING:
     from aiohttp import web
+    from multidict import CIMultiDictProxy
     from slack_bolt.async_app import AsyncApp
+    from slack_bolt.request.async_request import AsyncBoltRequest
     from slack_sdk.web.async_client import AsyncWebClient
 
 Healthy = Callable[[], Awaitable[dict[str, bool]]]
@@ -107,14 +109,22 @@ def _events(app: AsyncApp, signing_secret: str) -> Callable[[web.Request], Await
         body = await request.read()
         try:
             admit(body, request.headers, signing_secret, time.time())
+            bolt_request = _read(AsyncBoltRequest, body.decode(), request.headers)
         except Refused as refused:
             log.info("request_refused", status=refused.status, reason=refused.reason)
             return web.json_response({"error": refused.reason}, status=refused.status)
-        headers: dict[str, str | Sequence[str]] = {name: request.headers.getall(name) for name in request.headers}
-        response = await app.async_dispatch(AsyncBoltRequest(body=body.decode(), headers=headers))
+        response = await app.async_dispatch(bolt_request)
         return await to_aiohttp_response(response)
 
     return events
+
+
+def _read(make: type[AsyncBoltRequest], body: str, headers: CIMultiDictProxy[str]) -> AsyncBoltRequest:
+    """Lets Bolt read a request; it looks into many kinds of events, and falls over what is not as it expects."""
+    try:
+        return make(body=body, headers={name: headers.getall(name) for name in headers})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Refused(400, "not as Slack writes it") from error
 
 
 def _socket(app: AsyncApp, app_token: str) -> Any:

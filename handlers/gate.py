@@ -107,6 +107,9 @@ def _check_event(event: Any, *required: str) -> None:
             if event.get("subtype") is None:
                 required = ("channel", "ts")
     _require_strings(event, *required)
+    for name in ("user", "channel"):
+        if not isinstance(event.get(name), str | dict | None):
+            raise Refused(400, f"{name} is neither an id nor an object")
     if kind in ("message", "app_mention"):
         for name in _STRINGS:
             if not isinstance(event.get(name), str | None):
