@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.browser.stand_in import StandIn
 from tests.local_slack import ROOT, LocalSlack
@@ -17,6 +17,12 @@ from tests.local_slack import ROOT, LocalSlack
 OpenPage = Callable[..., Awaitable[Page]]
 FLAGS = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 PATIENCE_MS = 10_000
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def chromium() -> str | None:
+    """The system's Chromium or Chrome."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ async def bot(slack: LocalSlack) -> AsyncIterator[StandIn]:
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """The system's Chromium, without a window; the test is skipped where there is none."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    executable = chromium()
     if executable is None:
         pytest.skip("no chromium on PATH: `make test` installs it, or `apt-get install chromium`")
     root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses its sandbox to root

@@ -90,6 +90,7 @@ class StandIn:
         self.pressed: list[str] = []
         self.submitted: list[JSON] = []
         self.reacted: list[str] = []
+        self.asked_about: list[str] = []
         self._socket = AsyncSocketModeHandler(self.app, slack.environment["SLACK_APP_TOKEN"])
         self.app.event("app_mention")(self._answer)
         self.app.event("message")(self._nothing)
@@ -99,6 +100,7 @@ class StandIn:
         self.app.action("feedback")(self._feedback)
         self.app.view("correction")(self._correction)
         self.app.command("/support")(self._command)
+        self.app.shortcut("ask_about_message")(self._shortcut)
 
     async def __aenter__(self) -> Self:
         await self._socket.connect_async()
@@ -121,8 +123,8 @@ class StandIn:
         await self.web.chat_stopStream(**message, blocks=CLOSING)
 
     async def _feedback(self, ack: Any, action: JSON, body: JSON) -> None:
-        await ack()
         self.pressed.append(action["value"])
+        await ack()
         if action["value"].endswith(":down"):
             await self.web.views_open(trigger_id=body["trigger_id"], view=CORRECTION)
 
@@ -130,12 +132,15 @@ class StandIn:
         values = view["state"]["values"]
         if len(values["right"]["right"]["value"]) < 10:
             return await ack(response_action="errors", errors={"right": "Please say a little more."})
-        await ack()
         self.submitted.append(values)
-        return None
+        return await ack()
 
     async def _command(self, ack: Any, command: JSON) -> None:
         await ack(f"You asked *{command['text']}* in private.")
+
+    async def _shortcut(self, ack: Any, shortcut: JSON) -> None:
+        self.asked_about.append(shortcut["message"]["text"])
+        await ack()
 
     async def _reaction(self, event: JSON) -> None:
         self.reacted.append(event["reaction"])

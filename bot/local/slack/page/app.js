@@ -16,65 +16,12 @@ import { makeComposer } from "./composer.js";
 import { avatar, h, icon, iconButton } from "./dom.js";
 import { dots, showMessages } from "./messages.js";
 import { openModal, readInputs, writeInputs } from "./modal.js";
+import { ABOUT, KINDS, loadState, names, page, ROLES, shownTitle, signOf, titleOf, visibleChannels } from "./state.js";
 import { encode, plain } from "./text.js";
 
-const KINDS = [
-  ["public", "Channels", "hash"], ["private", "Private", "lock"], ["shared", "Shared externally", "shared"],
-  ["mpim", "Group", "group"], ["im", "Direct message", "direct"],
-];
-const ABOUT = { public: "Public", private: "Private", shared: "Shared with another organisation", mpim: "Group message", im: "Direct message" };
-const ROLES = { admin: "Admin", member: "Member", guest: "Guest", external: "External" };
-
 const $ = (id) => document.getElementById(id);
-const page = {
-  users: new Map(), channels: new Map(), commands: [], shortcuts: [], bot: null, me: null, channel: null, thread: null, tab: "messages",
-  messages: [], replies: [], seen: { ephemerals: [], modals: [] }, statuses: new Map(), editing: null, unread: new Set(),
-};
-
-// ---- names -------------------------------------------------------------------------------------------------
-
-const names = {
-  get me() { return page.me; },
-  user: (id) => page.users.get(id) ?? { id: id ?? "", name: id ?? "Somebody" },
-  channel: (id) => page.channels.get(id),
-  channelNamed: (name) => visibleChannels().find((channel) => channel.name === name),
-  people: () => [...page.users.values()],
-  author(message) {
-    const user = page.users.get(message.user) ?? (message.bot_id ? page.bot : null);
-    return user ? { ...user, name: message.username ?? user.name } : { id: message.user ?? "", name: message.username ?? "Somebody" };
-  },
-};
-
-function visibleChannels() {
-  const isStaff = ["admin", "member"].includes(page.users.get(page.me)?.role);
-  return [...page.channels.values()].filter(({ kind, members }) => members.includes(page.me) || (kind === "public" && isStaff));
-}
-
-function titleOf({ kind, name, members }) {
-  const others = members.filter((id) => id !== page.me).map((id) => names.user(id).name);
-  return kind === "im" || kind === "mpim" ? others.join(", ") : name;
-}
-
-const shownTitle = (channel) => (["im", "mpim"].includes(channel.kind) ? titleOf(channel) : `#${channel.name}`);
-const signOf = (channel) => KINDS.find(([kind]) => kind === channel.kind)?.[2] ?? "hash";
 
 // ---- loading -----------------------------------------------------------------------------------------------
-
-async function loadState() {
-  const [state, known] = await Promise.all([get("state"), get("commands")]);
-  const botId = state.bot.user_id ?? state.bot.id;
-  page.users = new Map(state.users.map((user) => [user.id, { ...user, isBot: user.id === botId, badge: badgeOf(user, botId) }]));
-  if (!page.users.has(botId)) page.users.set(botId, { id: botId, name: state.bot.name, isBot: true, badge: "App" });
-  page.bot = page.users.get(botId);
-  page.channels = new Map(state.channels.map((channel) => [channel.id, channel]));
-  page.commands = known.commands;
-  page.shortcuts = (known.shortcuts ?? []).filter(({ type }) => type !== "global");
-}
-
-function badgeOf(user, botId) {
-  if (user.id === botId) return "App";
-  return ["guest", "external"].includes(user.role) ? ROLES[user.role] : null;
-}
 
 const loadChannel = oneAtATime(async () => {
   const channel = page.channel;
@@ -126,6 +73,7 @@ async function loadStatus(thread) {
 // ---- what changed ------------------------------------------------------------------------------------------
 
 function changed(change) {
+  if (!page.me) return;
   if (change.kind === "members") report(loadState().then(go));
   else if (change.kind === "status") {
     if (change.channel === page.channel?.id) report(loadStatus(change.thread_ts));
@@ -143,11 +91,10 @@ function changed(change) {
   }
 }
 
-let wasOnline = true;
-async function online(isOnline) {
+// What is there is asked for once the stream of changes is open, so that nothing falls between the two.
+function online(isOnline) {
   $("offline").hidden = isOnline;
-  if (isOnline && !wasOnline) await report(loadState().then(go));
-  wasOnline = isOnline;
+  if (isOnline) report(loadState().then(go));
 }
 
 // ---- where one is ------------------------------------------------------------------------------------------
@@ -163,10 +110,11 @@ function go() {
   const channels = visibleChannels();
   const channel = channels.find((known) => known.id === id) ?? channels[0];
   const isElsewhere = channel?.id !== page.channel?.id;
-  Object.assign(page, { channel, thread: channel?.id === id ? thread || null : null });
+  const wanted = channel?.id === id && thread ? thread : null;
+  if (wanted !== page.thread) page.replies = [];
+  Object.assign(page, { channel, thread: wanted });
   if (isElsewhere) Object.assign(page, { messages: [], tab: "messages", editing: null });
   if (isElsewhere && channel?.kind === "im") report(post("open_home", { user: me.id, tab: "messages" }));
-  page.replies = [];
   page.unread.delete(channel?.id);
   hideChannels();
   drawSidebar();
@@ -478,5 +426,4 @@ $("skip").addEventListener("click", (event) => {
 });
 $("veil").addEventListener("click", hideChannels);
 
-await report(loadState().then(go));
 follow(changed, online);
