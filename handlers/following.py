@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from bot.redacting import redact
-
 from bot.vocabulary import Turn
 from handlers.mrkdwn import people_in, to_plain
 
 HISTORY_TURNS = 10
 TURN_CHARACTERS = 1_000
 
+_TO_SOMEBODY = re.compile(r"\b(you|your|yours|u|du|dir|dich|dein|ihr|euch|sie)\b", re.IGNORECASE)
 _ASKS = re.compile(
     r"\?\s*$|\?\s|^\W*(who|what|when|where|which|why|how|can|could|do|does|did|is|are|was|will|would|should|may|"
     r"and (if|for|how|what|with|when|where|which|who)|what about|how about|show|tell|explain|list|give|compare|"
@@ -25,18 +25,20 @@ _ASKS = re.compile(
 def is_for_bot(messages: Sequence[dict[str, Any]], ts: str, bot_user_id: str) -> bool:
     """Says whether the message `ts` of a thread follows up on the bot's answer.
 
-    It does when it asks something, mentions nobody else, and nobody but its author has spoken since the bot did.
+    It does when it asks something, mentions nobody else, and nobody but its author has spoken since the bot did. When
+    somebody joins in who was not answered last, a "you" is taken for that person: "did it work for you?".
     """
     before = [one for one in messages if one["ts"] < ts]
     message = next((one for one in messages if one["ts"] == ts), None)
     if message is None or people_in(message.get("text", "")) - {bot_user_id}:
         return False
-    for earlier in reversed(before):
-        if earlier.get("user") == bot_user_id:
-            return bool(_ASKS.search(to_plain(message.get("text", ""))))
-        if earlier.get("user") != message.get("user"):
-            return False
-    return False
+    text, author = to_plain(message.get("text", "")), message.get("user")
+    while before and before[-1].get("user") == author:
+        before.pop()
+    if not before or before[-1].get("user") != bot_user_id:
+        return False
+    answered = next((one.get("user") for one in reversed(before) if one.get("user") != bot_user_id), None)
+    return bool(_ASKS.search(text)) and (author == answered or not _TO_SOMEBODY.search(text))
 
 
 def history(messages: Sequence[dict[str, Any]], ts: str, bot_user_id: str) -> tuple[Turn, ...]:
