@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from bot.errors import TryAgain
 from bot.vocabulary import Answer, Asked, Example, ExampleStatus, Verdict
 
-State = Literal["accepted", "posting", "streaming", "done", "withdrawn"]
+State = Literal["accepted", "posting", "streaming", "done", "left_alone", "withdrawn"]
 
 FAILURES_KEPT = 1000
 
@@ -35,8 +35,9 @@ class Entry(BaseModel, frozen=True):
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left to do: answered in these very words, or withdrawn."""
-        return self.state == "withdrawn" or (self.state == "done" and self.answered_digest == digest(self.asked.text))
+        """Whether nothing is left to do: answered or left alone in these very words, or withdrawn."""
+        is_done = self.state in ("done", "left_alone") and self.answered_digest == digest(self.asked.text)
+        return is_done or self.state == "withdrawn"
 
 
 class Failure(BaseModel, frozen=True):
@@ -113,6 +114,14 @@ class Journal:
             if reply_ts:
                 pipe.set(self._key("reply", asked.channel_id, reply_ts), asked.id, ex=self._ttl_s)
 
+    async def leave_alone(self, asked: Asked) -> None:
+        """Notes that a message turned out not to be meant for the bot, and forgets what it said."""
+        key = self._key("question", asked.id)
+        fields = {"state": "left_alone", "asked": _without_words(asked), "answered_digest": digest("")}
+        async with self._pipeline() as pipe:
+            pipe.hset(key, mapping=fields)
+            pipe.expire(key, self._ttl_s)
+
     async def withdraw(self, question_id: str) -> None:
         """Forgets question, answer, verdicts and example of a question that was deleted. Its id stays, so that a late
         delivery of the same question is not answered."""
@@ -144,6 +153,10 @@ class Journal:
     async def meets(self, user_id: str) -> bool:
         """Whether this is the first time that the bot talks to somebody, once."""
         return bool(await self._call(self._redis.set(self._key("met", user_id), "1", nx=True, ex=365 * 86_400)))
+
+    async def has_not_met(self, user_id: str) -> None:
+        """Takes back that the bot has talked to somebody: it did not work."""
+        await self._call(self._redis.delete(self._key("met", user_id)))
 
     # Verdicts
 

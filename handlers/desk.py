@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
-from bot.answering import Reply
 
+from bot.answering import Reply
+from bot.errors import SlackUnavailable
 from bot.journal import Entry, Journal, now
 from bot.learning import examples
 from bot.vocabulary import Answer, Asked, Question, Turn, Verdict
@@ -74,6 +75,7 @@ class Desk:
             await self._introduce(entry.asked)
         question = await self._question(entry.asked)
         if question is None:
+            await self._journal.leave_alone(entry.asked)
             return
         await self._answer(question, await self._reply(entry))
 
@@ -89,7 +91,7 @@ class Desk:
         entry = await self._journal.entry(question_id)
         if entry is None:
             return
-        found = await own_replies(self._client, entry.asked, self._bot_user_id) if not entry.reply_ts else []
+        found = await own_replies(self._client, entry, self._bot_user_id) if not entry.reply_ts else []
         for ts in [entry.reply_ts] if entry.reply_ts else [one["ts"] for one in found]:
             async with refusal("message_not_found", "channel_not_found"):
                 await call(self._client.chat_delete(channel=entry.asked.channel_id, ts=ts))
@@ -164,6 +166,9 @@ class Desk:
             await call(self._client.chat_postMessage(channel=asked.channel_id, text=text, metadata=metadata))
         except SlackRefused as error:
             log.warning("not_introduced", cause=error.code)
+        except SlackUnavailable:
+            await self._journal.has_not_met(asked.user_id)
+            raise
 
 
 def _thanks(judged: Judged, *, is_example: bool) -> str:

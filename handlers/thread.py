@@ -8,7 +8,7 @@ see, and one that takes over after a crash looks in the thread for what its pred
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -21,6 +21,7 @@ from handlers.slack import SlackRefused, answers_of, call, refusal
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
+    from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 SHORT = 2
 """Answers of up to so many sentences are posted whole: a stream of them costs two slow calls and helps nobody."""
@@ -51,14 +52,10 @@ class ThreadReply:
         """Finds what an earlier attempt left in the thread, so that it is completed instead of answered twice."""
         if self._entry.state not in ("posting", "streaming"):
             return
-        left = await own_replies(self._client, self._asked, self._bot_user_id)
-        ours = [one for one in left if _question_id(one) == self._asked.id]
-        # A stream has no metadata before it is stopped, and there is one answer at a time in a thread.
-        orphans = [one for one in left if _question_id(one) is None]
-        for message in [*ours, *orphans][:1]:
+        for message in (await own_replies(self._client, self._entry, self._bot_user_id))[:1]:
             self._ts = message["ts"]
             async with refusal("message_not_in_streaming_state", "message_not_found"):
-                if message in orphans:
+                if _question_id(message) is None:
                     await call(self._client.chat_stopStream(channel=self._asked.channel_id, ts=message["ts"]))
 
     async def status(self, text: str) -> None:
@@ -124,11 +121,11 @@ class ThreadReply:
 
     async def _stop_stream(self, answer: Answer) -> bool:
         try:
-            await call(
-                self._client.chat_stopStream(
+            await _with_buttons(
+                lambda buttons: self._client.chat_stopStream(
                     channel=self._asked.channel_id,
                     ts=self._required_ts,
-                    blocks=blocks.closing(answer, now()),
+                    blocks=blocks.closing(answer, now(), feedback_buttons=buttons),
                     metadata=_metadata(self._asked),
                     markdown_text=self._unsent or None,
                 )
@@ -168,12 +165,9 @@ class ThreadReply:
             "text": blocks.answer_text(answer),
             "metadata": _metadata(self._asked),
         }
-        try:
-            return await call(method(blocks=blocks.whole(answer, now()), **arguments))
-        except SlackRefused as error:
-            if error.code != "invalid_blocks":
-                raise
-            return await call(method(blocks=blocks.whole(answer, now(), feedback_buttons=False), **arguments))
+        return await _with_buttons(
+            lambda buttons: method(blocks=blocks.whole(answer, now(), feedback_buttons=buttons), **arguments)
+        )
 
     @property
     def _required_ts(self) -> str:
@@ -237,12 +231,26 @@ async def thread_messages(client: AsyncWebClient, asked: Asked) -> list[dict[str
     return messages
 
 
-async def own_replies(client: AsyncWebClient, asked: Asked, bot_user_id: str) -> list[dict[str, Any]]:
-    """Finds the bot's messages in the thread that came after the question."""
-    async with refusal("thread_not_found", "message_not_found"):
+async def own_replies(client: AsyncWebClient, entry: Entry, bot_user_id: str) -> list[dict[str, Any]]:
+    """Finds the bot's messages that answer a question: those that name it, then an unfinished stream, which names
+    nothing before it is stopped; there is one answer at a time in a thread."""
+    asked = entry.asked
+    async with refusal("thread_not_found", "message_not_found", "channel_not_found"):
         messages = await thread_messages(client, asked)
-        return [one for one in messages if one.get("user") == bot_user_id and one["ts"] > asked.ts]
+        own = [one for one in messages if one.get("user") == bot_user_id and one["ts"] > asked.ts]
+        orphans = [one for one in own if _question_id(one) is None] if entry.state in ("posting", "streaming") else []
+        return [one for one in own if _question_id(one) == asked.id] + orphans
     return []
+
+
+async def _with_buttons(make: Callable[[bool], Awaitable[AsyncSlackResponse]]) -> AsyncSlackResponse:
+    """Makes a call with Slack's feedback buttons, or with plain ones where the workspace refuses those."""
+    try:
+        return await call(make(True))
+    except SlackRefused as error:
+        if error.code != "invalid_blocks":
+            raise
+        return await call(make(False))
 
 
 def _metadata(asked: Asked) -> dict[str, Any]:
