@@ -13,8 +13,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bot.citing import Citer, cite, evidence
+from bot.citing import Citer, cite
 from bot.errors import Broken, ModelUnavailable, TryAgain
+from bot.evidence import evidence
 from bot.persona import Persona, messages
 from bot.small_talk import small_talk
 from bot.vocabulary import Answer, AnswerStatus, Citation, Found, Passage, Question

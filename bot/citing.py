@@ -7,24 +7,21 @@ reads words, not meaning: it keeps out what is invented, not every way to be wro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
 
-from bot.claims import STOP, Claims, opposed, read
+from bot.claims import STOP, Claims, read
 from bot.defusing import Defuser, visible
-from bot.sentences import MARK, Span, Splitter, lead_and_body, spans
+from bot.evidence import ENOUGH, Support, evidence, share, speaks_to_the_machine
+from bot.sentences import MARK, Span, Splitter, lead_and_body
 from bot.vocabulary import Citation, Passage
 
-ENOUGH = 0.5
-"""Share of a sentence's content words that its passage must hold."""
-
-LONGEST_QUOTE = 400
 _MOST_MARKS = 3
 
 _MARK = re.compile(MARK)
 _STOPS = re.compile(r"[.!?…:。！？]+$")
 _STEP = re.compile(r"(\d{1,3})([.)][ \t]+)$")
+_ENUMERATION = re.compile(r"(?:^|(?<=\s))\(?\d{1,2}\)(?=\s)")
 _PARTICLE = re.compile(r"^(?:yes|no|ja|nein)[,.:;–—-]\s*", re.IGNORECASE)
 
 
@@ -37,152 +34,6 @@ _CONNECTING = _set(
     documentation docs passage passages according based options work works need make sure first then next also
     in short"""
 )
-# Text in a page that speaks to the machine instead of the reader is no evidence for anything. This is no defence by
-# itself (detection loses); it only keeps the crudest of it from being quoted.
-_TO_THE_MACHINE = re.compile(
-    r"""ignor\w*\s+(?:\w+\s+){0,3}(?:previous|prior|above|earlier|instruction|vorherig|anweisung|instruc)
-    |(?:previous|prior|your|system)\s+(?:instructions|prompt)\b|(?:disregard|forget)\s+(?:\w+\s+){0,2}(?:above|previous|docs|rules)
-    |\b(?:every|each|all)\s+(?:\w+\s+)?(?:answer|reply|response|summar(?:y|ies))s?\s+(?:must|should|has\s+to|you)
-    |\b(?:ai|llm|the)\s+(?:assistants?|models?|chatbots?|agents?)\s+(?:must|should|shall|has\s+to|have\s+to|will)\b
-    |(?:note|instruction|message|important)s?\s+(?:for|to)\s+(?:the\s+|all\s+)?(?:ai\b|assistant|llm|chatbot|language\s+model)
-    |(?:in|to|of)\s+(?:your|every)\s+(?:answer|reply|response|output|summary)\b|^\W*assistant\s*:
-    |\bbefore\s+(?:answering|you\s+answer)\b|when\s+(?:you\s+)?(?:summaris|summariz|answer)\w*\s|\byou\s+are\s+now\b""",
-    re.IGNORECASE | re.VERBOSE,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Support:
-    """How well a passage supports a sentence, and by which of its own sentences."""
-
-    strength: float
-    spans: tuple[Span, ...]
-
-
-class Evidence:
-    """A passage, read once: what each of its sentences claims."""
-
-    def __init__(self, passage: Passage) -> None:
-        self.passage = passage
-        self.spans = self._for_readers(spans(passage.text))
-        self.claims = [read(f"{span.header}\n{self.text(span)}") for span in self.spans]
-        self.about = read(f"{passage.title}\n{passage.section.replace(' › ', chr(10))}")
-        every = [self.about, *self.claims]
-        self.words = {word for claims in every for word in claims.words}
-        self.tokens = {token for claims in every for token in claims.tokens}
-        self.dates = {date for claims in every for date in claims.dates}
-        self._flat = " ".join(" ".join(self.text(span).split()) for span in self.spans).lower()
-
-    def _for_readers(self, found: list[Span]) -> list[Span]:
-        """The sentences that inform: an order to the machine ends its paragraph."""
-        ordering = -1
-        kept = []
-        for span in found:
-            if span.block != ordering and speaks_to_the_machine(self.text(span)):
-                ordering = span.block
-            if span.block != ordering:
-                kept.append(span)
-        return kept
-
-    def text(self, span: Span) -> str:
-        return visible(self.passage.text[span.start : span.end])
-
-    def support(self, sentence: Claims) -> Support | None:
-        """Gives the support for a sentence's claims, or None when the passage does not hold them."""
-        if sentence.is_empty or not sentence.dates <= self.dates or not sentence.names <= self.words | self.tokens:
-            return None
-        if not all(identifier in self.tokens or identifier in self._flat for identifier in sentence.phrases):
-            return None
-        if not all(self._holds(identifier) for identifier in sentence.identifiers):
-            return None
-        if not all(self._states(number, sentence) for number in sentence.numbers):
-            return None
-        held = len(sentence.words & (self.words | self.tokens))
-        share = held / len(sentence.words) if sentence.words else 1.0
-        if share < ENOUGH:
-            return None
-        overlaps = [self._overlap(sentence, claims) for claims in self.claims]
-        if self._contradicts(sentence, overlaps):
-            return None
-        best = self._best(sentence, overlaps)
-        return Support(share + max(overlaps, default=0.0), best)
-
-    def quote(self, chosen: Iterable[Span]) -> str:
-        """Gives the verbatim text from the first of the spans to the last, if that is short, else the first given."""
-        chosen = list(chosen)
-        if not chosen:
-            return self.passage.text.strip()[:LONGEST_QUOTE]
-        start, end = min(span.start for span in chosen), max(span.end for span in chosen)
-        if end - start > LONGEST_QUOTE:
-            start, end = chosen[0].start, min(chosen[0].end, chosen[0].start + 2 * LONGEST_QUOTE)
-        return self.passage.text[start:end]
-
-    def _holds(self, identifier: str) -> bool:
-        if identifier in self.tokens:
-            return True
-        before, after = (r"(?<!\w)" if identifier[0].isalnum() else ""), (r"(?!\w)" if identifier[-1].isalnum() else "")
-        return re.search(before + re.escape(identifier) + after, self._flat) is not None
-
-    def _states(self, number: tuple[str, str], sentence: Claims) -> bool:
-        """Whether the number is stated, with its unit, in a sentence that has to do with this one, or next to it."""
-        value, unit = number
-        topics = sentence.words | sentence.identifiers
-        for index, claims in enumerate([*self.claims, self.about]):
-            stated = any(value == other and (unit == its or not unit or not its) for other, its in claims.numbers)
-            if not stated and (unit or value not in claims.date_parts):
-                continue
-            near = self.claims[max(0, index - 1) : index + 2] if index < len(self.claims) else [claims]
-            if not topics or any(topics & (each.words | each.tokens) for each in near) or topics & self.about.words:
-                return True
-        return False
-
-    @staticmethod
-    def _overlap(sentence: Claims, claims: Claims) -> float:
-        whole = len(sentence.words) + len(sentence.numbers) + len(sentence.identifiers) + len(sentence.dates)
-        shared = (
-            len(sentence.words & (claims.words | claims.tokens))
-            + len({number for number, _ in sentence.numbers} & {number for number, _ in claims.numbers})
-            + len(sentence.identifiers & claims.tokens)
-            + len(sentence.dates & claims.dates)
-        )
-        return shared / whole if whole else 0.0
-
-    def _contradicts(self, sentence: Claims, overlaps: list[float]) -> bool:
-        """Whether the sentences that are most like this one say the opposite: a word is denied in one only, or its
-        opposite stands in its place."""
-        best = max(overlaps, default=0.0)
-        if best < ENOUGH:
-            return False
-        alike = [claims for claims, overlap in zip(self.claims, overlaps, strict=True) if overlap >= best - 0.1]
-        return all(
-            bool((sentence.denied ^ claims.denied) & sentence.words & claims.words) or opposed(sentence, claims)
-            for claims in alike
-        )
-
-    def _best(self, sentence: Claims, overlaps: list[float]) -> tuple[Span, ...]:
-        """The fewest of the passage's sentences that hold what the sentence claims, best first, at most three."""
-        wanted = sentence.words | sentence.identifiers | {number for number, _ in sentence.numbers}
-        chosen: list[Span] = []
-        order = sorted(range(len(overlaps)), key=lambda index: -overlaps[index])
-        for index in order[:8]:
-            claims = self.claims[index]
-            gain = wanted & (claims.words | claims.tokens | {number for number, _ in claims.numbers})
-            if not gain or len(chosen) == 3 or (chosen and len(gain) < 2 and not any(g[0].isdigit() for g in gain)):
-                continue
-            chosen.append(self.spans[index])
-            wanted -= gain
-        return tuple(chosen)
-
-
-@lru_cache(maxsize=2_000)
-def evidence(passage: Passage) -> Evidence:
-    """Reads a passage, or remembers having read it: the same ones are asked for again and again."""
-    return Evidence(passage)
-
-
-def speaks_to_the_machine(text: str) -> bool:
-    """Says whether a page's sentence gives orders to a language model instead of informing a reader."""
-    return _TO_THE_MACHINE.search(visible(text)) is not None
 
 
 def cite(number: int, passage: Passage, quote: str) -> Citation:
@@ -221,6 +72,9 @@ class Citer:
         self._splitter = Splitter()
         self._refusal = _bare(refusal)
         self._unsaid = f" {_bare(unsaid)} "
+        common = Counter(word for each in self._evidence for word in each.vocabulary)
+        # What half of the passages speak of is their subject: the company, the product.
+        self._known = {word for word, count in common.items() if count >= max(2, len(passages) / 2)}
         asked = read(question)
         self._asked = asked.words | asked.identifiers
         self._order: list[int] = []
@@ -270,7 +124,7 @@ class Citer:
             return
         defused = self._defuser.defuse(body)
         text = _tidy(defused) if defused is not None else ""
-        claims = read(_PARTICLE.sub("", text))
+        claims = read(_ENUMERATION.sub(" ", _PARTICLE.sub("", text)))
         if text.startswith(("```", "~~~")):
             claims = _code_claims(text)
         elif is_connecting(text, self._asked):
@@ -308,17 +162,38 @@ class Citer:
         return lead if "\n" in lead else inherited
 
     def _supporting(self, claims: Claims, numbers: list[int]) -> list[tuple[int, Support]]:
-        """The passages that the sentence may cite: those it names, as far as they hold; else the best of the others."""
+        """The passages that the sentence may cite: those it names, as far as they hold, one by one or together; else
+        the best of the others."""
         named = [index for index in dict.fromkeys(number - 1 for number in numbers) if 0 <= index < len(self._evidence)]
-        held = [(index, support) for index in named if (support := self._evidence[index].support(claims))]
-        if held:
+        if held := self._holding(claims, named):
             return held[:_MOST_MARKS]
-        others = [
-            (index, support)
-            for index, each in enumerate(self._evidence)
-            if index not in named and (support := each.support(claims))
-        ]
+        if 1 < len(named) <= _MOST_MARKS and (joint := self._joint(claims, named)):
+            return joint
+        others = self._holding(claims, [index for index in range(len(self._evidence)) if index not in named])
         return [max(others, key=lambda each: each[1].strength)] if others else []
+
+    def _holding(self, claims: Claims, indexes: list[int]) -> list[tuple[int, Support]]:
+        """Those of the passages that hold the whole sentence."""
+        holding = []
+        for index in indexes:
+            each = self._evidence[index]
+            if claims.is_empty or each.lacks(claims, self._known) or share([each], claims) < ENOUGH:
+                continue
+            if support := each.support(claims):
+                holding.append((index, support))
+        return holding
+
+    def _joint(self, claims: Claims, named: list[int]) -> list[tuple[int, Support]]:
+        """The named passages if they hold the sentence together and none denies it, else nothing."""
+        parts = [self._evidence[index] for index in named]
+        if set.intersection(*(each.lacks(claims, self._known) for each in parts)) or share(parts, claims) < ENOUGH:
+            return []
+        supports = [each.support(claims) for each in parts]
+        return (
+            [(index, support) for index, support in zip(named, supports, strict=True) if support]
+            if all(supports)
+            else []
+        )
 
     def _number(self, index: int, support: Support) -> int:
         if index not in self._order:

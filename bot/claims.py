@@ -25,7 +25,8 @@ STOP = _set(
     nicht noch nur oder sein sich sie sind so um und uns von vor was wenn wer wie wir wird wo zu zum zur über"""
 )
 _NEGATIONS = _set("not never cannot no without none nor neither nobody nothing nicht kein keine nie ohne")
-_CARRIED_OVER = frozenset("longer yet")
+_CARRIED_OVER = _set("longer yet")
+_COUNTING = _set("the these those following main all")
 _NUMBER_WORDS = {
     word: str(number)
     for number, word in enumerate(
@@ -164,6 +165,9 @@ def read(text: str) -> Claims:
         lower = token.lower().replace("’", "'")
         following = [other[0].lower() for other in matches[index + 1 : index + 3]]
         _add_tokens(lower, claims.tokens)
+        before = matches[index - 1][0].lower() if index else ""
+        if lower in _NUMBER_WORDS and before in _COUNTING:
+            continue  # "the two ways" counts what follows
         if _add_number(lower, following, claims):
             continue
         if lower in _NEGATIONS or lower.endswith("n't"):

@@ -135,7 +135,9 @@ class Defuser:
         if found["dotted"]:
             suffix = found["dotted"].lower().rsplit(".", 1)[-1]
             is_file = suffix in _FILES and not found["path"] and found["dotted"].count(".") == 1
-            is_domain = (len(suffix) == 2 or suffix in _ENDINGS or not suffix.isascii()) and not is_file
+            is_call = found.string[found.end() : found.end() + 1] == "("
+            is_domain = len(suffix) == 2 or suffix in _ENDINGS or not suffix.isascii()
+            is_domain = is_domain and not is_file and not (is_call and holders)
             if not is_domain:
                 return "keep" if holders else "space"
         return "keep" if any(owner and owner == site(address) for owner in holders) else "drop"

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from bot.answering import Prompt
-from bot.citing import Evidence, evidence
 from bot.claims import Claims, read
 from bot.defusing import Defuser
+from bot.evidence import Evidence, evidence
 from bot.sentences import MARK, Span
 
 MOST_SENTENCES = 4
