@@ -19,7 +19,7 @@ from bot.vocabulary import Citation, Passage
 _MOST_MARKS = 3
 
 _MARK = re.compile(MARK)
-_STOPS = re.compile(r"[.!?…:。！？]+$")
+_STOPS = re.compile(r"[.!?…:。！？]+[\"'”’»)*_]*$")
 _STEP = re.compile(r"(\d{1,3})([.)][ \t]+)$")
 _ENUMERATION = re.compile(r"(?:^|(?<=\s))\(?\d{1,2}\)(?=\s)")
 _PARTICLE = re.compile(r"^(?:yes|no|ja|nein)[,.:;–—-]\s*", re.IGNORECASE)

@@ -31,6 +31,8 @@ _HOW_MUCH = re.compile(
 )
 _BACKTICKED = re.compile(r"(`[^`\n]+`)")
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)|\[([^\[\]\n]+)\]\[[^\[\]\n]*\]")
+_STOPS = re.compile(r"[.!?:…。！？][\"'”’»)*_]*$")
+_CODE_SIGNS = frozenset('{}[]=<>\\|_;"')
 _TAGS = re.compile(r"</?[a-zA-Z][^<>\n]*>|\{[!{%][^{}\n]*[!}%]\}")
 
 
@@ -196,12 +198,14 @@ def quotable(text: str, span: Span, defuser: Defuser) -> str | None:
     text = _TAGS.sub("", _LINK.sub(lambda link: link[1] or link[2] or "", text)).lstrip("> ")
     parts = _BACKTICKED.split(text)
     text = "".join(part if index % 2 else re.sub(MARK, "", part) for index, part in enumerate(parts))
+    if sum(sign in _CODE_SIGNS for sign in _BACKTICKED.sub("", text)) > len(text) / 25:
+        return None  # code that the page does not mark as such
     defused = defuser.defuse(text)
     return defused.strip() or None if defused else None
 
 
 def _closed(text: str) -> str:
-    return text if text.endswith((".", "!", "?", ":", "…")) else f"{text}."
+    return text if _STOPS.search(text) else f"{text}."
 
 
 def _marked(text: str, passage: int) -> str:

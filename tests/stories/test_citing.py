@@ -125,6 +125,7 @@ REPAIRED = {
     "behind the full stop": ("Deleting a key is final. [1]", "Deleting a key is final [1]."),
     "glued to the full stop": ("Deleting a key is final.[1] It is.", "Deleting a key is final [1]."),
     "in the middle": ("Deleting [1] a key is final.", "Deleting a key is final [1]."),
+    "closing quotation mark": ("“Deleting a key is final.” [1]", "“Deleting a key is final [1].”"),
     "particle": ("Yes, deleting a key is final [1].", "Yes, deleting a key is final [1]."),
 }
 
@@ -145,10 +146,10 @@ def test_a_repaired_mark_leads_to_the_passage_that_holds_it() -> None:
 
 def test_two_passages_may_hold_a_sentence_together() -> None:
     """If it names both, and neither denies it."""
-    both = "Uploads are limited to 10 MB and deleting a key is final {}."
+    both = "Uploads are limited to 10 MB, and `hp_test_` keys never print anything {}."
     assert said(both.format("[1][2]")) == both.format("[1][2]")
     assert said(both.format("[1]")) == ""
-    assert said("Uploads are limited to 10 MB and deleting a key is not final [1][2].") == ""
+    assert said("Uploads are limited to 10 MB, and `hp_test_` keys print anything [1][2].") == ""
 
 
 def test_the_subject_of_the_passages_may_be_named_everywhere() -> None:
