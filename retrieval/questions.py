@@ -27,6 +27,21 @@ _STOP = frozenset({
 })  # fmt: skip
 """Weaviate's English stop words, so that both indexes look for the same words."""
 
+_EMPTY = frozenset({
+    "about", "am", "can", "could", "did", "do", "does", "get", "give", "has", "have", "how", "know", "me", "my", "need",
+    "our", "please", "tell", "use", "want", "we", "what", "when", "where", "which", "who", "why", "would", "you",
+    "your",
+})  # fmt: skip
+"""Words that say nothing of what a question is about."""
+_POINTS_BACK = re.compile(
+    r"\b(?:it|its|they|them|their|those|these|that|this|he|she|him|her|ones?|same|instead|else)\b", re.IGNORECASE
+)
+_CARRIES_ON = re.compile(
+    r"\W*(?:(?:ok|okay|thanks|great|btw|by the way|oh|hm+)\W+){0,3}"
+    r"(?:and|but|or|so|also|then|what about|how about|why|otherwise)\b",
+    re.IGNORECASE,
+)
+
 
 def words(text: str) -> list[str]:
     """Gives the different words to look for, in order; a compound such as `ERR-4021` is one."""
@@ -45,5 +60,15 @@ def holds(text: str, identifier: str) -> bool:
 
 
 def standalone(question: str, history: Sequence[Turn]) -> str:
-    """Gives a question that is understood without the thread before it."""
-    return question
+    """Gives a question that can be searched without its thread: as it is, or, when it only makes sense as a follow-up,
+    after what its asker said last. (Before every question the thread does more harm than good.)"""
+    before = next((turn.text.strip() for turn in reversed(history) if turn.role == "user" and turn.text.strip()), None)
+    return f"{before}\n{question}" if before and _is_elliptic(question) else question
+
+
+def _is_elliptic(question: str) -> bool:
+    """Whether a question leans on what was said before: it is short and points back, or says next to nothing itself."""
+    said = [word for word in re.findall(r"\w{2,}", question.lower()) if word not in _STOP | _EMPTY]
+    points_back = _POINTS_BACK.search(question) is not None and len(said) <= 4
+    carries_on = _CARRIES_ON.match(question) is not None and len(said) <= 5
+    return points_back or carries_on or len(said) <= 1
