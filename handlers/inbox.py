@@ -6,10 +6,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from bot.redacting import redact
 from pydantic import BaseModel
 
 from bot.journal import Entry, Journal, digest
+from bot.redacting import redact
 from bot.vocabulary import Asked, Frozen
 from bot.worker import Queue
 from handlers.mrkdwn import to_plain
@@ -83,7 +83,8 @@ class Inbox:
         await self._add("judge", judged, key, f"{judged.channel_id}:{judged.message_ts}")
 
     async def command(self, commanded: Commanded) -> None:
-        """Accepts a slash command."""
+        """Accepts a slash command, its words redacted: the queue keeps them."""
+        commanded = commanded.model_copy(update={"text": redact(commanded.text)})
         await self._add("command", commanded, commanded.trigger_id, f"{commanded.user_id}:command")
 
     async def open_home(self, opened: Opened, key: str) -> None:
