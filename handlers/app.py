@@ -6,6 +6,7 @@ in Socket Mode no acknowledgement, and Slack delivers it again.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -39,9 +40,13 @@ def make_app(settings: Settings, client: AsyncWebClient, inbox: Inbox) -> AsyncA
     """Makes the Bolt app with all listeners."""
     from slack_bolt.async_app import AsyncApp
 
+    # Bolt's warnings are about how an app is written; its errors are about what happens.
+    logger = logging.getLogger("slack_bolt")
+    logger.setLevel(logging.ERROR)
     secret = settings.slack_signing_secret
     app = AsyncApp(
         client=client,
+        logger=logger,
         signing_secret=secret.get_secret_value() if secret else None,
         process_before_response=True,
     )
