@@ -1,0 +1,171 @@
+"""`python -m tests.benchmarks` prints what this machine measures, in one Markdown table. Every ratio is of two things
+that ran in turn in this very run; no figure is compared with one of another day or machine. `--quick` is the same in
+small, to see that it runs; `--write README.md` puts the table between the benchmark marks of that file."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bot.__main__ import set_up_log
+from bot.journal import Journal
+from bot.memory import open_redis
+from bot.settings import LOCAL_TEAM, Settings
+from retrieval.chunking import CHUNKER
+from retrieval.embedding import MiniLM
+from retrieval.index import Index, Page, form_of
+from retrieval.index_embedded import EmbeddedIndex
+from retrieval.library import Library
+from tests.benchmarks.answering import our_share
+from tests.benchmarks.clock import TimedEmbedder
+from tests.benchmarks.corpus import COMPANY, Author, author_of, cut
+from tests.benchmarks.figures import Figure, table, write_between_marks
+from tests.benchmarks.finding import fill, find_time, looking, looking_bare
+from tests.benchmarks.ingesting import ingest_rate
+from tests.benchmarks.starting import cold_start
+from tests.contracts.index_suite import WeaviateKind
+from tests.embedded_memory import all_gone_from
+from tests.weaviate_server import SKIP_REASON, is_available, running
+
+ALPHA = Settings.model_fields["hybrid_alpha"].default
+MANY_TEAM = "T0MANY"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    passages: int
+    """In the library that is asked, the sample company's own among them."""
+    ingests: int
+    """Into how many parts the others are ingested."""
+    many: int
+    """Passages in the large library."""
+    questions: int
+    starts: int
+
+
+FULL = Size(passages=1_000, ingests=4, many=20_000, questions=240, starts=7)
+QUICK = Size(passages=260, ingests=2, many=2_000, questions=40, starts=2)
+
+
+class Bench:
+    """What the measurements share: one embedder with a clock, one author, one folder."""
+
+    def __init__(self, size: Size, folder: Path) -> None:
+        self.size, self.folder, self.data_dir = size, folder, folder / "data"
+        self.embedder = TimedEmbedder(MiniLM())
+        self.form = form_of(self.embedder.id, CHUNKER)
+        self.pages: list[Page] = []
+
+    async def run(self, with_weaviate: bool) -> list[Figure]:
+        """Measures everything, in the order of the table but for the ingest, which comes first."""
+        company = cut(COMPANY, self.embedder, LOCAL_TEAM)
+        author = author_of(company)
+        questions = author.questions(self.size.questions)
+        async with AsyncExitStack() as stack:
+            index = EmbeddedIndex(self.data_dir / "library", self.form, self.embedder.dimensions, ALPHA)
+            library = self.library(index)
+            stack.push_async_callback(library.close)
+            tell("ingesting")
+            folders = [COMPANY, *self.write_folders(author, self.size.passages - len(company))]
+            ingest, self.pages = await ingest_rate(library, self.embedder, LOCAL_TEAM, folders)
+            tell("answering")
+            memory = await stack.enter_async_context(open_redis(None, self.data_dir))
+            journal = Journal(memory.redis, LOCAL_TEAM)
+            answers = await our_share(library, self.embedder, journal, questions, self.passages)
+            tell("finding")
+            finds = await self.find_embedded(library, index, author, questions)
+            if with_weaviate:
+                tell("finding in Weaviate")
+                finds += await self.find_weaviate(author, questions)
+        all_gone_from(self.data_dir)
+        tell("starting")
+        return [*answers, *finds, *ingest, *cold_start(self.data_dir, questions[0], self.size.starts)]
+
+    @property
+    def passages(self) -> int:
+        return sum(len(page.passages) for page in self.pages)
+
+    def library(self, index: Index) -> Library:
+        """A library that takes anything for sufficient, so that every question goes all the way."""
+        return Library(index, self.embedder, self.form, threshold=0.0, model="minilm")
+
+    def write_folders(self, author: Author, passages: int) -> list[Path]:
+        """Writes the folders to ingest, with as many passages in all."""
+        folders = [self.folder / f"made-{number}" for number in range(self.size.ingests)]
+        for number, folder in enumerate(folders):
+            author.write_folder(folder, (passages + number) // self.size.ingests)
+        return folders
+
+    async def find_embedded(
+        self, library: Library, index: Index, author: Author, questions: Sequence[str]
+    ) -> list[Figure]:
+        """Looks in what was ingested, and in many more passages."""
+        await fill(index, MANY_TEAM, self.many(author))
+        look = partial(looking, library, self.embedder)
+        return [
+            *await find_time(f"{self.passages:,} passages, embedded", look(LOCAL_TEAM), questions),
+            *await find_time(f"{self.size.many:,} passages, embedded", look(MANY_TEAM), questions),
+        ]
+
+    async def find_weaviate(self, author: Author, questions: Sequence[str]) -> list[Figure]:
+        """The same on Weaviate, which starts empty and is left empty."""
+        figures: list[Figure] = []
+        with running(self.folder) as server:
+            kind = WeaviateKind(server)
+            await kind.clean()
+            index = kind.new(self.form, self.embedder.dimensions, ALPHA)
+            await fill(index, LOCAL_TEAM, self.pages)
+            await fill(index, MANY_TEAM, self.many(author))
+            library, connection = self.library(index), kind.connection()
+            async with connection.use(within_s=300) as client:
+                for team_id, count in ((LOCAL_TEAM, self.passages), (MANY_TEAM, self.size.many)):
+                    look = looking(library, self.embedder, team_id)
+                    bare = looking_bare(client, self.embedder, self.form, team_id, ALPHA)
+                    figures += await find_time(f"{count:,} passages, Weaviate", look, questions, bare)
+            await connection.close()
+            await library.close()
+            await kind.clean()
+        return figures
+
+    def many(self, author: Author) -> list[Page]:
+        """Makes the large library."""
+        return list(author.pages(self.size.many, np.concatenate([page.vectors for page in self.pages])))
+
+
+def tell(step: str) -> None:
+    """Says on stderr what is measured now."""
+    print(f"{step} …", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Reads the arguments, measures, prints."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes: to see that it runs, not to be quoted")
+    parser.add_argument("--weaviate", choices=("auto", "off"), default="auto", help="auto: where there is one")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between FILE's benchmark marks")
+    arguments = parser.parse_args()
+    set_up_log("WARNING")
+    with_weaviate = arguments.weaviate == "auto" and is_available()
+    if not with_weaviate:
+        tell("without Weaviate" if arguments.weaviate == "off" else SKIP_REASON)
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        figures = asyncio.run(Bench(QUICK if arguments.quick else FULL, Path(folder)).run(with_weaviate))
+    print(table(figures))
+    if arguments.write:
+        command = "python -m tests.benchmarks" + (" --quick" if arguments.quick else "")
+        write_between_marks(arguments.write, figures, command)
+
+
+if __name__ == "__main__":
+    main()

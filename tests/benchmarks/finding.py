@@ -1,0 +1,103 @@
+"""How long the library looks for passages, the embedding of the question aside; over both indexes, and on Weaviate
+beside the bare client's hybrid search with the same arguments, question by question in turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from bot.vocabulary import Question
+from retrieval.index import Index, Page
+from retrieval.library import Library
+from retrieval.questions import identifiers
+from retrieval.weaviate_schema import RETURNED, SEARCHED, passages_name
+from tests.benchmarks.answering import READABLE
+from tests.benchmarks.clock import TimedEmbedder, ms_since
+from tests.benchmarks.figures import Figure, p50_p95
+
+if TYPE_CHECKING:
+    from weaviate import WeaviateAsyncClient
+
+K = 5
+WARM_UP = 5
+_PAGES_AT_A_TIME = 64
+
+Look = Callable[[str], Awaitable[float]]
+"""Looks for passages and gives the milliseconds that it took."""
+
+
+async def fill(index: Index, team_id: str, pages: Iterable[Page]) -> None:
+    """Writes pages straight through the port."""
+    pages = iter(pages)
+    while some := list(islice(pages, _PAGES_AT_A_TIME)):
+        if refused := await index.put(team_id, some):
+            raise SystemExit(f"the index refused {refused}")
+
+
+def looking(library: Library, embedder: TimedEmbedder, team_id: str) -> Look:
+    """Gives the library's find, with the time of the embedder taken off."""
+
+    async def look(text: str) -> float:
+        question = Question(id="benchmark", team_id=team_id, text=text, readable=READABLE)
+        began = time.perf_counter()
+        found = await library.find(question, K)
+        spent = ms_since(began)
+        if len(found.hits) != K:
+            raise SystemExit(f"{len(found.hits)} passages were found for {text!r}")
+        return spent - embedder.question_ms
+
+    return look
+
+
+def looking_bare(client: WeaviateAsyncClient, embedder: TimedEmbedder, form: str, team_id: str, alpha: float) -> Look:
+    """Gives the client's own search with what the library asks it for, without anything around it."""
+    from weaviate.classes.query import Filter, HybridFusion, MetadataQuery
+
+    collection: Any = client.collections.use(passages_name(form)).with_tenant(team_id)
+
+    async def look(text: str) -> float:
+        vector = embedder.embed_query(text).tolist()
+        words = " ".join((text, *identifiers(text)))
+        began = time.perf_counter()
+        found = await collection.query.hybrid(
+            query=words,
+            vector=vector,
+            alpha=alpha,
+            fusion_type=HybridFusion.RELATIVE_SCORE,
+            query_properties=list(SEARCHED),
+            filters=Filter.by_property("audience").contains_any(sorted(READABLE)),
+            limit=K,
+            include_vector=True,
+            return_properties=list(RETURNED),
+            return_metadata=MetadataQuery(score=True),
+        )
+        spent = ms_since(began)
+        if len(found.objects) != K:
+            raise SystemExit(f"{len(found.objects)} objects were found for {text!r}")
+        return spent
+
+    return look
+
+
+async def find_time(where: str, look: Look, questions: Sequence[str], bare: Look | None = None) -> list[Figure]:
+    """Looks for each question once, and with `bare` once more without us, now the one first and now the other."""
+    ours: list[float] = []
+    alone: list[float] = []
+    for number, text in enumerate([*questions[-WARM_UP:], *questions]):
+        before = [await bare(text)] if bare and number % 2 else []
+        spent = await look(text)
+        before = before or ([await bare(text)] if bare else [])
+        if number >= WARM_UP:
+            ours.append(spent)
+            alone += before
+    figures = [
+        Figure(f"Finding, {where}", p50_p95(ours), "ms, p50 / p95", f"best {K} of a hybrid search, embedding aside")
+    ]
+    if alone:
+        ratio = median(one / other for one, other in zip(ours, alone, strict=True))
+        how = f"the same hybrid search by weaviate-client alone, in turn; ours takes {ratio:.2f} times as long"
+        figures.append(Figure("… the bare client", p50_p95(alone), "ms, p50 / p95", how))
+    return figures
