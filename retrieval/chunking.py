@@ -5,7 +5,6 @@ carries the headings above it, keeps the page's own words, and has an id that ed
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,14 +14,14 @@ from semantic_text_splitter import MarkdownSplitter
 
 from bot.vocabulary import Document, Passage
 from retrieval.embedding import Embedder
+from retrieval.markdown import lines
 
 CHUNKER = "sections-1"
 """Names the way of cutting: part of a collection's hash, so change it with anything here that moves a boundary."""
 PASSAGE_TOKENS = 200
+MOST_CHARACTERS_PER_TOKEN = 20
 SECTION_JOINT = " › "
 _NAMESPACE = UUID("6f1c2c0e-6b0a-5e0f-9a53-1d8f6f1f7c11")
-_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})")
-_HEADING = re.compile(r" {0,3}(?P<marks>#{1,6})[ \t]+(?P<text>.*?)[ \t]*#*[ \t]*$")
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,14 @@ class Chunker:
         return passages
 
     def _pieces(self, text: str, above: str) -> list[str]:
-        in_text, in_above = self._embedder.count_tokens([text, above])
-        room = max(PASSAGE_TOKENS // 2, min(PASSAGE_TOKENS, self._embedder.max_tokens - 4 - in_above))
-        return [text] if in_text <= room else self._splitter(room).chunks(text)
+        room = min(PASSAGE_TOKENS, self._embedder.max_tokens - 4 - self._size(above))
+        room = max(PASSAGE_TOKENS // 2, room)
+        return [text] if self._size(text) <= room else MarkdownSplitter.from_callback(self._size, room).chunks(text)
 
-    def _splitter(self, room: int) -> MarkdownSplitter:
-        return MarkdownSplitter.from_callback(lambda text: self._embedder.count_tokens([text])[0], room)
+    def _size(self, text: str) -> int:
+        """Counts tokens; a stretch without words, of which a tokenizer makes one token, by its length."""
+        (tokens,) = self._embedder.count_tokens([text])
+        return max(tokens, len(text) // MOST_CHARACTERS_PER_TOKEN)
 
 
 def embedded_text(passage: Passage) -> str:
@@ -82,30 +83,22 @@ def embedded_text(passage: Passage) -> str:
 
 
 def sections(markdown: str) -> list[Section]:
-    """Cuts a page at its headings, those in code aside. A heading's own line goes to `headings`, not into the text."""
+    """Cuts a page at its headings. A heading's own line goes to `headings`, not into the text."""
     found: list[Section] = []
     above: list[tuple[int, str]] = []
-    lines: list[str] = []
-    fence = ""
+    held: list[str] = []
 
     def close() -> None:
-        text = "\n".join(lines).strip("\n")
+        text = "\n".join(held).strip("\n")
         if text.strip():
             found.append(Section(tuple(heading for _, heading in above), text))
-        lines.clear()
+        held.clear()
 
-    for line in markdown.splitlines():
-        mark = _FENCE.match(line)
-        if mark and not fence:
-            fence = mark["fence"]
-        elif mark and mark["fence"].startswith(fence) and not line.strip().strip(fence[0]):
-            fence = ""
-        heading = None if fence else _HEADING.match(line)
-        if heading is None:
-            lines.append(line)
+    for line in lines(markdown):
+        if not line.level:
+            held.append(line.text)
             continue
         close()
-        level = len(heading["marks"])
-        above = [*(pair for pair in above if pair[0] < level), (level, heading["text"])]
+        above = [*(pair for pair in above if pair[0] < line.level), (line.level, line.text)]
     close()
     return found

@@ -67,7 +67,7 @@ class MiniLM:
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         import numpy as np
 
-        encodings = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        encodings = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
         order = sorted(range(len(texts)), key=lambda number: len(encodings[number]))
         batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
@@ -81,7 +81,9 @@ class MiniLM:
         return self._remembered(text)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return [len(encoding) for encoding in self.uncut_tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        return [
+            len(encoding) for encoding in self.uncut_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ]
 
     def _embed_query(self, text: str) -> Vectors:
         vector: Vectors = self._run([self._tokenizer.encode(text).ids])[0]

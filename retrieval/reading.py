@@ -17,6 +17,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from bot.errors import TellUser
 from bot.vocabulary import Document
+from retrieval.markdown import first_heading, without_comments
 from retrieval.reading_html import declared_charset, html_to_markdown
 
 MARKDOWN = {".md", ".markdown", ".mdx"}
@@ -24,10 +25,9 @@ HTML = {".html", ".htm", ".xhtml"}
 TEXT = {".txt", ".text", ".rst", ".adoc"}
 RECORDS = {".jsonl", ".ndjson"}
 MOST_BYTES = 20_000_000  # of one page; nobody wrote a longer one by hand
+MOST_FRONT_MATTER = 20_000  # characters
 _DECORATION = ("image/", "font/", "audio/", "video/", "text/css", "text/javascript", "application/javascript")
 _AUDIENCE = re.compile(r"public|workspace|(?:channel|group):[A-Za-z0-9_-]+")
-_COMMENT_OR_FENCE = re.compile(r"(?P<fence>^ {0,3}(`{3,}|~{3,}).*?^ {0,3}\2)|<!--.*?(?:-->|\Z)", re.S | re.M)
-_FIRST_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$|^(\S.*)\n=+[ \t]*$", re.M)
 
 
 @dataclass(frozen=True)
@@ -154,15 +154,14 @@ class Reader:
     def _document(self, document_id: str, text: str, fields: dict[str, Any], title: str) -> Document:
         if not text.strip():
             raise Unfit("holds no text")
-        named = fields.get("title")
-        audience = str(fields.get("audience") or self.audience)
+        audience = _words(fields.get("audience"), "audience") or self.audience
         if not _AUDIENCE.fullmatch(audience):
             raise Unfit(f"has an audience that is none: “{audience}” (public, workspace, channel:ID or group:ID)")
         return Document(
             id=document_id,
             source=self.name,
-            title=" ".join(str(named).split()) if named else title,
-            url=self._url(document_id, str(fields.get("url") or "").strip()),
+            title=_words(fields.get("title"), "title") or title,
+            url=self._url(document_id, _words(fields.get("url"), "url")),
             text=text,
             audience=audience,
             updated_at=_moment(fields.get("updated_at") or fields.get("updated") or fields.get("date")),
@@ -207,28 +206,25 @@ def decoded(raw: bytes, charset: str | None = None) -> str:
 
 def front_matter(text: str) -> tuple[dict[str, Any], str]:
     """Gives the fields at the head of a Markdown page, and the rest of it; raises Unfit when they are not YAML."""
+    end = text.find("\n---", 3, MOST_FRONT_MATTER) if text.startswith("---\n") else -1
+    if end < 0 or text[end + 4 : end + 5] not in ("", "\n", " "):
+        return {}, text
     import frontmatter
     import yaml
 
     try:
-        fields, body = frontmatter.parse(text)
-    except (yaml.YAMLError, ValueError) as error:
+        fields, _ = frontmatter.parse(text[: end + 4] + "\n")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         raise Unfit(f"has front matter that is not YAML{f' (line {mark.line + 2})' if mark else ''}") from error
-    if not isinstance(fields, dict):
-        raise Unfit("has front matter that is not YAML fields")
-    return dict(fields), body
+    return dict(fields), text[end + 4 :].lstrip("\n")
 
 
-def without_comments(markdown: str) -> str:
-    """Drops `<!-- … -->`, which readers of the page never see, except in code."""
-    return _COMMENT_OR_FENCE.sub(lambda found: found[0] if found["fence"] else "", markdown)
-
-
-def first_heading(markdown: str) -> str | None:
-    """Gives the words of a page's first heading, if it has one outside of code."""
-    found = _FIRST_HEADING.search(_COMMENT_OR_FENCE.sub("", markdown))
-    return (found[1] or found[2]).strip() if found else None
+def _words(value: object, what: str) -> str:
+    """Gives a field as words; raises Unfit for a list or a mapping, which may be a bomb besides."""
+    if value is not None and not isinstance(value, str | int | float | date):
+        raise Unfit(f"has a {what} that is no text")
+    return " ".join(str(value or "").split())
 
 
 def _moment(value: object) -> datetime | None:
