@@ -6,13 +6,15 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from bot.journal import Journal
 from bot.memory import Memory, open_redis
+from bot.worker import open_queue
 from tests.embedded_memory import all_gone_from, end_all_on
 from tests.running_bot import RunningBot, running_bot
 from tests.scripted_model import Reply, text
@@ -60,21 +62,19 @@ async def memory_of(bot: RunningBot) -> AsyncIterator[Memory]:
 
 async def until_idle(bot: RunningBot, team: str = "T0LOCAL", within_s: float = 30) -> None:
     """Returns when nothing waits in the bot's queue and nothing is being done."""
-    from docket import Docket
 
-    async with memory_of(bot) as memory, Docket(name=f"footnote-{team}", url=memory.docket_url) as docket:
-        async with asyncio.timeout(within_s):
-            while True:
-                snapshot = await docket.snapshot()
-                if not snapshot.future and not snapshot.running:
-                    return
-                await asyncio.sleep(0.05)
+    async def is_idle() -> bool:
+        backlog = await queue.backlog()
+        return not backlog.waiting and not backlog.running
+
+    async with memory_of(bot) as memory, open_queue(memory.docket_url, Journal(memory.redis, team)) as queue:
+        await eventually(is_idle, within_s)
 
 
 async def eventually(look: Callable[[], Awaitable[Any]], within_s: float = 15) -> Any:
     """Gives what `look` gives once that is something; fails the test when it is nothing for too long."""
     async with asyncio.timeout(within_s):
-        while not (seen := await look()):
+        while not (seen := await look()):  # noqa: ASYNC110 (what changes is in other processes)
             await asyncio.sleep(0.05)
     return seen
 
@@ -94,12 +94,13 @@ def looking_up(*sentences: str, pause_s: float = 0) -> Reply:
             return await text("".join(marked).strip())(request, body)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for words in marked:
-            choice = {"index": 0, "delta": {"content": words}, "finish_reason": None}
-            await _send(response, body, choice)
-            await asyncio.sleep(pause_s)
-        await _send(response, body, {"index": 0, "delta": {}, "finish_reason": "stop"})
-        await response.write(b"data: [DONE]\n\n")
+        with suppress(ConnectionError):  # whoever asked was killed
+            for words in marked:
+                choice = {"index": 0, "delta": {"content": words}, "finish_reason": None}
+                await _send(response, body, choice)
+                await asyncio.sleep(pause_s)
+            await _send(response, body, {"index": 0, "delta": {}, "finish_reason": "stop"})
+            await response.write(b"data: [DONE]\n\n")
         return response
 
     return reply
