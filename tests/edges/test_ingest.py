@@ -1,0 +1,216 @@
+"""A sync when things go wrong: bad files, sources out of reach, a store that refuses or goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from bot.errors import LibraryUnavailable, TellUser
+from bot.settings import Settings
+from bot.vocabulary import Question
+from retrieval.index import Page, form_of
+from retrieval.index_embedded import EmbeddedIndex
+from retrieval.library import Library, open_library
+from tests.hashing_embedder import HashingEmbedder
+
+TEAM = "T1"
+
+
+class FlakyIndex(EmbeddedIndex):
+    """The embedded index with a store that can be told to refuse documents or to go away."""
+
+    refuses: frozenset[str] = frozenset()
+    puts_left: int = 1_000_000
+
+    async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
+        if self.puts_left <= 0:
+            raise LibraryUnavailable("gone")
+        self.puts_left -= 1
+        good = [page for page in pages if page.document_id not in self.refuses]
+        return {name: "too big" for name in self.refuses} | await super().put(team_id, good)
+
+
+@pytest.fixture
+async def index(tmp_path: Path) -> FlakyIndex:
+    embedder = HashingEmbedder()
+    return FlakyIndex(tmp_path / "library", form_of(embedder.id, "test"), embedder.dimensions, 0.5)
+
+
+@pytest.fixture
+async def library(index: FlakyIndex) -> AsyncIterator[Library]:
+    opened = Library(index, HashingEmbedder(), form_of("hashing/1", "test"), threshold=0.75, model="hashing")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    return folder
+
+
+async def held(library: Library, text: str = "text") -> set[str]:
+    """The documents that a search for a word of all of them finds."""
+    question = Question(id="q", team_id=TEAM, text=text, readable=frozenset({"public", "workspace"}))
+    return {hit.passage.document_id for hit in (await library.find(question, k=50)).hits}
+
+
+async def test_bad_files_are_reported_and_the_good_ones_go_in(library: Library, docs: Path) -> None:
+    """One line for each bad file, by name; the rest is found."""
+    (docs / "good.md").write_text("Good text.")
+    (docs / "empty.md").write_bytes(b"")
+    (docs / "latin.md").write_bytes("Größe".encode("latin-1"))
+    (docs / "records.jsonl").write_text('{"id": "r1", "text": "Record text."}\n{"id": \n')
+    report = await library.ingest(TEAM, docs)
+    assert (report.added, report.removed) == (2, 0)
+    assert {failure.source for failure in report.failed} == {"empty.md", "latin.md", "records.jsonl:2"}
+    assert all(failure.reason for failure in report.failed)
+    assert not report.is_total_failure
+    assert await held(library) == {"good", "r1"}
+
+
+async def test_two_documents_with_one_id_do_not_replace_each_other(library: Library, docs: Path) -> None:
+    """The second is reported, with the place of the first."""
+    (docs / "a.html").write_text("<p>Text of the page.</p>")
+    (docs / "a.md").write_text("Text of the other.")
+    report = await library.ingest(TEAM, docs)
+    assert report.added == 1
+    (failure,) = report.failed
+    assert failure.source == "a.md"
+    assert "a.html" in failure.reason
+
+
+async def test_a_source_that_went_away_loses_nothing(library: Library, docs: Path, tmp_path: Path) -> None:
+    """When the folder is not there (an unmounted disk), the sync fails and everything stays."""
+    (docs / "a.md").write_text("Some text.")
+    await library.ingest(TEAM, docs)
+    shutil.move(docs, tmp_path / "elsewhere")
+    with pytest.raises(TellUser, match="docs"):
+        await library.sync(TEAM, "docs")
+    assert await held(library) == {"a"}
+
+
+async def test_what_is_out_of_reach_is_not_taken_for_deleted(
+    library: Library, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that cannot be opened now keeps its place in the library; one that is gone does not."""
+    for name in ("a", "b", "c"):
+        (docs / f"{name}.md").write_text(f"Text {name}.")
+    await library.ingest(TEAM, docs)
+    (docs / "b.md").unlink()
+    read_bytes = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "a.md":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    report = await library.ingest(TEAM, docs)
+    assert [(failure.source, failure.reason) for failure in report.failed] == [("a.md", "permission denied")]
+    assert (report.removed, report.unchanged) == (1, 1)
+    assert await held(library) == {"a", "c"}
+
+
+async def test_a_page_that_turned_bad_is_not_answered_from_any_more(library: Library, docs: Path) -> None:
+    """Its old words are not what the source says now: perhaps somebody was just about to restrict them."""
+    (docs / "a.md").write_text("Old text.")
+    (docs / "b.md").write_text("Other text.")
+    await library.ingest(TEAM, docs)
+    (docs / "a.md").write_text("---\naudience: chanel:C1\n---\nOld text.")
+    report = await library.ingest(TEAM, docs)
+    assert len(report.failed) == report.removed == 1
+    assert await held(library) == {"b"}
+
+
+async def test_what_the_store_refuses_is_reported_and_tried_again(
+    library: Library, index: FlakyIndex, docs: Path
+) -> None:
+    """A refused document is no success, and the next sync brings it in."""
+    (docs / "a.md").write_text("Text a.")
+    (docs / "b.md").write_text("Text b.")
+    index.refuses = frozenset({"b"})
+    report = await library.ingest(TEAM, docs)
+    assert (report.added, [(failure.source, failure.reason) for failure in report.failed]) == (1, [("b.md", "too big")])
+    index.refuses = frozenset()
+    report = await library.ingest(TEAM, docs)
+    assert (report.added, report.unchanged, report.failed) == (1, 1, ())
+
+
+async def test_a_sync_that_broke_off_is_finished_by_the_next_one(
+    library: Library, index: FlakyIndex, docs: Path
+) -> None:
+    """When the store goes away in the middle, what is in stays in, and only the rest is embedded by the next sync."""
+    (docs / "all.jsonl").write_text("\n".join(json.dumps({"id": f"d{n}", "text": f"Text {n}."}) for n in range(600)))
+    index.puts_left = 2
+    with pytest.raises(LibraryUnavailable):
+        await library.ingest(TEAM, docs)
+    index.puts_left = 1_000
+    report = await library.ingest(TEAM, docs)
+    assert report.unchanged == 256
+    assert report.added == 344
+    assert (await library.status(TEAM)).documents == 600
+
+
+async def test_two_syncs_of_one_source_at_a_time_do_no_harm(library: Library, docs: Path) -> None:
+    """Both finish, and everything is there once."""
+    for number in range(20):
+        (docs / f"{number}.md").write_text(f"Text {number}.")
+    await asyncio.gather(library.ingest(TEAM, docs), library.ingest(TEAM, docs))
+    status = await library.status(TEAM)
+    assert (status.documents, status.passages) == (20, 20)
+
+
+async def test_another_folder_of_the_same_name_does_not_empty_the_first(
+    library: Library, docs: Path, tmp_path: Path
+) -> None:
+    """Two sources called `docs` would delete each other's pages: the second needs a name."""
+    (docs / "a.md").write_text("Text a.")
+    other = tmp_path / "other" / "docs"
+    other.mkdir(parents=True)
+    (other / "b.md").write_text("Text b.")
+    await library.ingest(TEAM, docs)
+    with pytest.raises(TellUser, match="--name"):
+        await library.ingest(TEAM, other)
+    await library.ingest(TEAM, other, name="other")
+    assert await held(library) == {"a", "b"}
+
+
+@pytest.mark.parametrize("source", ["https://docs.example", "github://o:r@main/docs", "s3://bucket/x"])
+async def test_an_address_that_cannot_be_read_yet_says_so(library: Library, source: str) -> None:
+    """Nothing pretends to have synced a web site."""
+    with pytest.raises(TellUser, match="cannot be read yet"):
+        await library.ingest(TEAM, source)
+
+
+async def test_a_wrong_audience_changes_nothing(library: Library, docs: Path) -> None:
+    """A label with a slip of the pen is refused before anything is read."""
+    (docs / "a.md").write_text("Text a.")
+    with pytest.raises(TellUser, match="chanel"):
+        await library.ingest(TEAM, docs, audience="chanel:C1")
+    assert await library.sources(TEAM) == []
+
+
+async def test_an_unknown_source_cannot_be_synced(library: Library) -> None:
+    """It is named in the answer."""
+    with pytest.raises(TellUser, match="wiki"):
+        await library.sync(TEAM, "wiki")
+
+
+async def test_a_damaged_file_is_told_from_a_busy_one(tmp_path: Path) -> None:
+    """An index that is no database is broken; it does not fail as if it came back by itself."""
+    async with open_library(Settings(data_dir=tmp_path)) as library:
+        (tmp_path / "docs").mkdir()
+        (tmp_path / "docs" / "a.md").write_text("Text.")
+        await library.ingest(TEAM, tmp_path / "docs")
+    for file in (tmp_path / "library" / TEAM).iterdir():
+        file.write_bytes(b"not a database" * 1000)
+    async with open_library(Settings(data_dir=tmp_path)) as library:
+        status = await library.status(TEAM)
+        assert (status.is_ready, status.passages) == (False, 0)

@@ -1,0 +1,186 @@
+"""The library's part of a question's way: documents in, passages out, with the real embedder on the embedded index."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.settings import Settings
+from bot.vocabulary import Found, Question, Turn
+from retrieval.library import Library, open_library
+
+TEAM = "T1"
+EVERYBODY = frozenset({"public", "workspace"})
+
+
+@pytest.fixture
+async def library(tmp_path: Path) -> AsyncIterator[Library]:
+    async with open_library(Settings(data_dir=tmp_path / "data")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    """A small handbook."""
+    folder = tmp_path / "handbook"
+    (folder / "api").mkdir(parents=True)
+    (folder / "api" / "keys.md").write_text(
+        "---\ntitle: API keys\nurl: https://docs.example/api/keys\n---\n# API keys\n\nA key opens the API.\n\n"
+        "## Reset a key\n\nOpen Settings, choose your key and press Regenerate. The old key stops at once.\n"
+    )
+    (folder / "billing.md").write_text("# Billing\n\nInvoices are issued on the third day of each month.\n")
+    (folder / "errors.md").write_text("# Errors\n\n`ERR-4021` means that the balance is too low: top it up.\n")
+    (folder / "secret.md").write_text("---\naudience: channel:C1\n---\n# Plans\n\nThe merger is on the ninth of May.\n")
+    return folder
+
+
+async def ask(library: Library, text: str, readable: frozenset[str] = EVERYBODY, *history: str) -> Found:
+    """Asks, after what the asker and the bot said before, in turns."""
+    turns = tuple(Turn(role="assistant" if n % 2 else "user", text=said) for n, said in enumerate(history))
+    return await library.find(Question(id="q", team_id=TEAM, text=text, readable=readable, history=turns))
+
+
+def ids(found: Found) -> list[str]:
+    return [hit.passage.document_id for hit in found.hits]
+
+
+async def test_a_folder_becomes_passages_that_can_be_cited(library: Library, docs: Path) -> None:
+    """The best passage for a question carries title, section, link and the page's own words."""
+    report = await library.ingest(TEAM, docs)
+    assert (report.added, report.failed) == (4, ())
+    assert report.passages == 5
+    found = await ask(library, "How do I reset my API key?")
+    best = found.hits[0].passage
+    assert (best.document_id, best.title, best.section) == ("api/keys", "API keys", "Reset a key")
+    assert best.url == "https://docs.example/api/keys"
+    assert best.text == "Open Settings, choose your key and press Regenerate. The old key stops at once."
+    assert best.updated_at is not None
+    assert found.is_sufficient
+    assert found.confidence == max(hit.certainty for hit in found.hits) >= 0.75
+    assert found.embed_ms > 0 and found.search_ms > 0
+
+
+async def test_what_the_pages_do_not_hold_is_not_sufficient(library: Library, docs: Path) -> None:
+    """The nearest pages are found, for the asker to look at, and the bot is told not to answer from them."""
+    await library.ingest(TEAM, docs)
+    found = await ask(library, "Which wine goes with grilled fish?")
+    assert found.hits
+    assert not found.is_sufficient
+
+
+async def test_an_identifier_in_a_hit_is_enough(docs: Path, tmp_path: Path) -> None:
+    """However little certainty a bare error code gives: the page that holds it letter by letter answers. A code that is
+    only the beginning of one there is not it."""
+    async with open_library(Settings(data_dir=tmp_path / "data", sufficiency_threshold=1)) as library:
+        await library.ingest(TEAM, docs)
+        found = await ask(library, "huh, ERR-4021??")
+        assert ids(found)[0] == "errors"
+        assert found.is_sufficient
+        assert not (await ask(library, "huh, ERR-402??")).is_sufficient
+
+
+async def test_a_page_for_one_channel_is_found_only_there(library: Library, docs: Path) -> None:
+    """The same question with and without the channel among the readable audiences."""
+    await library.ingest(TEAM, docs)
+    assert "secret" in ids(await ask(library, "when is the merger", EVERYBODY | {"channel:C1"}))
+    assert "secret" not in ids(await ask(library, "when is the merger"))
+    assert (await ask(library, "when is the merger", frozenset())).hits == ()
+
+
+async def test_the_next_question_follows_a_change(library: Library, docs: Path) -> None:
+    """A new page, a changed number and a deleted page are each in effect with the first question after the sync, and
+    only what changed was embedded."""
+    await library.ingest(TEAM, docs)
+    (docs / "fee.md").write_text("# Fee\n\nThe late fee is 4711 euros.\n")
+    report = await library.sync(TEAM, "handbook")
+    assert (report.added, report.changed, report.unchanged, report.removed, report.passages) == (1, 0, 4, 0, 1)
+    assert "4711" in (await ask(library, "how much is the late fee")).hits[0].passage.text
+
+    (docs / "fee.md").write_text("# Fee\n\nThe late fee is 4712 euros.\n")
+    report = await library.sync(TEAM, "handbook")
+    assert (report.added, report.changed, report.unchanged, report.removed, report.passages) == (0, 1, 4, 0, 1)
+    assert "4712" in (await ask(library, "how much is the late fee")).hits[0].passage.text
+
+    (docs / "fee.md").unlink()
+    report = await library.sync(TEAM, "handbook")
+    assert (report.added, report.changed, report.unchanged, report.removed, report.passages) == (0, 0, 4, 1, 0)
+    assert "fee" not in ids(await ask(library, "how much is the late fee"))
+
+
+async def test_a_changed_audience_is_in_effect_with_the_next_question(library: Library, docs: Path) -> None:
+    """The words stay the same, the readers change."""
+    await library.ingest(TEAM, docs)
+    (docs / "billing.md").write_text("---\naudience: channel:C1\n---\n" + (docs / "billing.md").read_text())
+    assert (await library.sync(TEAM, "handbook")).changed == 1
+    assert "billing" not in ids(await ask(library, "when are invoices issued"))
+
+
+async def test_nothing_new_is_a_matter_of_milliseconds(library: Library, docs: Path) -> None:
+    """A sync of an unchanged source embeds nothing and says that all is as it was."""
+    await library.ingest(TEAM, docs)
+    report = await library.ingest(TEAM, docs)
+    assert (report.added, report.changed, report.unchanged, report.removed, report.passages) == (0, 0, 4, 0, 0)
+
+
+async def test_a_source_keeps_what_it_was_told(library: Library, docs: Path) -> None:
+    """Audience and base URL stay in force for later syncs: forgetting them would open a restricted source to all."""
+    await library.ingest(TEAM, docs, name="internal", audience="channel:C9", base_url="https://wiki.example")
+    await library.ingest(TEAM, docs, name="internal")
+    (docs / "new.md").write_text("# New\n\nSomething new.\n")
+    await library.sync(TEAM, "internal")
+    assert ids(await ask(library, "something new")) == []
+    (hit, *_) = (await ask(library, "something new", frozenset({"channel:C9"}))).hits
+    assert hit.passage.url == "https://wiki.example/new"
+    (source,) = await library.sources(TEAM)
+    assert (source.name, source.audience, source.documents) == ("internal", "channel:C9", 5)
+    assert source.synced_at is not None
+
+
+async def test_sources_do_not_touch_each_other(library: Library, docs: Path, tmp_path: Path) -> None:
+    """What one source no longer holds is removed from that one only."""
+    (tmp_path / "wiki.jsonl").write_text('{"id": "w1", "title": "Lunch", "text": "Lunch is at noon."}\n')
+    await library.ingest(TEAM, docs)
+    await library.ingest(TEAM, tmp_path / "wiki.jsonl")
+    report = await library.ingest(TEAM, docs)
+    assert report.removed == 0
+    assert ids(await ask(library, "when is lunch"))[0] == "w1"
+    assert [source.name for source in await library.sources(TEAM)] == ["handbook", "wiki.jsonl"]
+
+
+async def test_a_follow_up_that_points_back_is_understood(library: Library, docs: Path) -> None:
+    """“What does it mean?” is searched together with the question before it; a question of its own is not."""
+    await library.ingest(TEAM, docs)
+    history = ("when are invoices issued?", "On the third day of each month.")
+    found = await ask(library, "and how do we change that?", EVERYBODY, *history)
+    assert found.query == "when are invoices issued?\nand how do we change that?"
+    assert ids(found)[0] == "billing"
+    own = "How do I reset an API key in the settings?"
+    assert (await ask(library, own, EVERYBODY, *history)).query == own
+
+
+async def test_progress_is_told_to_the_end(library: Library, docs: Path) -> None:
+    """A progress bar gets how many documents of how many, and ends at all of them."""
+    told: list[tuple[int, int, str]] = []
+    await library.ingest(TEAM, docs, progress=lambda done, total, place: told.append((done, total, place)))
+    assert told[-1][:2] == (4, 4)
+
+
+async def test_the_status_says_how_the_library_stands(library: Library, docs: Path) -> None:
+    """Sizes, backend and model."""
+    await library.ingest(TEAM, docs)
+    status = await library.status(TEAM)
+    assert status.model_dump() == {
+        "passages": 5, "documents": 4, "backend": "embedded", "embedding_model": "minilm", "is_ready": True,
+    }  # fmt: skip
+
+
+async def test_a_restart_forgets_nothing(docs: Path, tmp_path: Path) -> None:
+    """Another process on the same data folder finds what the first one took in, and knows what it need not embed."""
+    settings = Settings(data_dir=tmp_path / "data")
+    async with open_library(settings) as library:
+        await library.ingest(TEAM, docs)
+    async with open_library(settings) as library:
+        assert ids(await ask(library, "when are invoices issued"))[0] == "billing"
+        assert (await library.sync(TEAM, "handbook")).unchanged == 4
