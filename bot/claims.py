@@ -98,6 +98,10 @@ _TOKEN = re.compile(r"[$€£]?[^\W_](?:[\w%]|(?<=\d),(?=\d{3})|[-./:@'’+#–]
 _PLAIN_NUMBER = re.compile(r"(\d+(?:,\d{3})*|\d+)(\.\d+)?(?:st|nd|rd|th)?")
 _WITH_UNIT = re.compile(r"([$€£]?)(\d[\d,]*(?:\.\d+)?)-?([A-Za-z%]*)")
 _RANGE = re.compile(r"\d+(?:[.,]\d+)?(?:[-–/]\d+(?:[.,]\d+)?)+[A-Za-z%]*")
+_DIGIT = re.compile(r"\d")
+_TO_PARTS = re.compile(r"[^\w]+")
+_TO_SMALLEST_PARTS = re.compile(r"[\W_]+")
+_TO_WORDS = re.compile(r"[-–/.:@+]")
 _SENTENCE_START = re.compile(r"(?:\A|[.!?:…]\s+|[\n|>•]\s*|[-–—]\s+)[\"'“”‘’(*_\[]*$")
 
 
@@ -154,44 +158,73 @@ class Claims:
 def read(text: str) -> Claims:
     """Reads the claims of a sentence or passage."""
     claims = Claims()
-    for code in _CODE.findall(text):
-        (claims.phrases if re.search(r"\s", code.strip()) else claims.identifiers).add(_collapse(code))
-    text = _CODE.sub(lambda code: " " + code[1] + " ", text)
-    text = _DATES.sub(lambda match: _date(match, claims), text)
+    if "`" in text:
+        for code in _CODE.findall(text):
+            (claims.phrases if re.search(r"\s", code.strip()) else claims.identifiers).add(_collapse(code))
+        text = _CODE.sub(lambda code: " " + code[1] + " ", text)
+    if _DIGIT.search(text):
+        text = _DATES.sub(lambda match: _date(match, claims), text)
     is_denied = False
     matches = list(_TOKEN.finditer(text))
-    for index, match in enumerate(matches):
-        token = match[0]
-        lower = token.lower().replace("’", "'")
-        following = [other[0].lower() for other in matches[index + 1 : index + 3]]
-        _add_tokens(lower, claims.tokens)
-        before = matches[index - 1][0].lower() if index else ""
-        if lower in _NUMBER_WORDS and before in _COUNTING:
-            continue  # "the two ways" counts what follows
-        if _add_number(lower, following, claims):
+    tokens = [_token(match[0]) for match in matches]
+    for index, (match, token) in enumerate(zip(matches, tokens, strict=True)):
+        claims.tokens.update(token.parts)
+        if token.may_be_number:
+            before = tokens[index - 1].lower if index else ""
+            if token.lower in _NUMBER_WORDS and before in _COUNTING:
+                continue  # "the two ways" counts what follows
+            if _add_number(token.lower, [other.lower for other in tokens[index + 1 : index + 3]], claims):
+                continue
+        if token.is_negation:
+            is_denied = tokens[index + 1].lower != "only" if index + 1 < len(tokens) else False
+        elif token.is_empty or (token.lower in _UNITS and index and tokens[index - 1].has_digit):
             continue
-        if lower in _NEGATIONS or lower.endswith("n't"):
-            is_denied = not (following and following[0] == "only")
-            continue
-        if lower in STOP or lower in _CARRIED_OVER or len(lower) == 1:
-            continue
-        if lower in _UNITS and index and any(letter.isdigit() for letter in matches[index - 1][0]):
-            continue
-        if _is_identifier(token):
-            claims.identifiers.add(lower.removesuffix("s") if token[:-1].isupper() and token[-1:] == "s" else lower)
+        elif token.identifier:
+            claims.identifiers.add(token.identifier)
             is_denied = False
-            continue
-        is_name = token[0].isupper() and not _SENTENCE_START.search(text, max(0, match.start() - 12), match.start())
-        for part in re.split(r"[-–/.:@+]", lower):
-            if part and part not in STOP:
-                root = stem(part)
-                claims.words.add(root)
-                if is_name:
-                    claims.names.add(root)
-                if is_denied:
-                    claims.denied.add(root)
-                    is_denied = False
+        else:
+            claims.words.update(token.roots)
+            if is_denied and token.roots:
+                claims.denied.add(token.roots[0])
+                is_denied = False
+            start = match.start()
+            if match[0][0].isupper() and not _SENTENCE_START.search(text, max(0, start - 12), start):
+                claims.names.update(token.roots)
     return claims
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """What can be said of a token without its neighbours."""
+
+    lower: str
+    parts: tuple[str, ...]
+    roots: tuple[str, ...]
+    identifier: str
+    has_digit: bool
+    may_be_number: bool
+    is_negation: bool
+    is_empty: bool
+
+
+@lru_cache(maxsize=100_000)
+def _token(token: str) -> _Token:
+    lower = token.lower().replace("’", "'")
+    parts = {lower, *_TO_PARTS.split(lower), *_TO_SMALLEST_PARTS.split(lower)} - {""}
+    has_digit = any(sign.isdigit() for sign in token)
+    identifier = ""
+    if _is_identifier(token):
+        identifier = lower.removesuffix("s") if token[:-1].isupper() and token.endswith("s") else lower
+    return _Token(
+        lower=lower,
+        parts=(*parts, lower[:-1]) if lower.endswith("s") else tuple(parts),
+        roots=tuple(stem(part) for part in _TO_WORDS.split(lower) if part and part not in STOP),
+        identifier=identifier,
+        has_digit=has_digit,
+        may_be_number=has_digit or lower in _NUMBER_WORDS,
+        is_negation=lower in _NEGATIONS or lower.endswith("n't"),
+        is_empty=lower in STOP or lower in _CARRIED_OVER or len(lower) == 1,
+    )
 
 
 def opposed(one: Claims, other: Claims) -> bool:
@@ -212,6 +245,8 @@ def _date(match: re.Match[str], claims: Claims) -> str:
         year, month, day = match["iso"].split("-")
     else:
         name = match["m1"] or match["m2"]
+        if name[0].islower():
+            return match[0]  # "it may 5 times …"
         month, day, year = _MONTHS[name.lower()], f"{int(match['d1'] or match['d2']):02}", match["y1"] or match["y2"]
         claims.words.add(stem(name))
     if not 1 <= int(day) <= 31:
@@ -219,15 +254,6 @@ def _date(match: re.Match[str], claims: Claims) -> str:
     claims.dates |= {f"{month}-{day}"} | ({f"{year}-{month}-{day}"} if year else set())
     claims.date_parts |= {_normal(part) for part in (year, month, day) if part}
     return "\0"
-
-
-def _add_tokens(lower: str, tokens: set[str]) -> None:
-    tokens.add(lower)
-    if not lower.isalnum():
-        tokens.update(part for part in re.split(r"[^\w]+", lower) if part)
-        tokens.update(part for part in re.split(r"[\W_]+", lower) if part)
-    if lower.endswith("s"):
-        tokens.add(lower[:-1])
 
 
 def _add_number(lower: str, following: list[str], claims: Claims) -> bool:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from bot.claims import Claims, opposed, read
 from bot.defusing import visible
-from bot.sentences import Span, spans
+from bot.sentences import COMMENT, Span, spans
 from bot.vocabulary import Passage
 
 ENOUGH = 0.5
@@ -55,7 +55,7 @@ class Evidence:
 
     def text(self, span: Span) -> str:
         """The span as a reader sees it."""
-        return visible(self.passage.text[span.start : span.end])
+        return visible(COMMENT.sub(" ", self.passage.text[span.start : span.end]))
 
     def lacks(self, sentence: Claims, known: Set[str] = frozenset()) -> set[str]:
         """Gives those of a sentence's names, identifiers, numbers and dates that the passage does not hold.
@@ -87,7 +87,7 @@ class Evidence:
         start, end = min(span.start for span in chosen), max(span.end for span in chosen)
         if end - start > LONGEST_QUOTE or any(start < order.start < end for order in self._orders):
             start, end = chosen[0].start, min(chosen[0].end, chosen[0].start + 2 * LONGEST_QUOTE)
-        return self.passage.text[start:end]
+        return self.passage.text[start:end].split("<!--")[0].rstrip()
 
     def _holds(self, identifier: str) -> bool:
         if identifier in self.vocabulary:

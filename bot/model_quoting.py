@@ -20,6 +20,8 @@ from bot.sentences import MARK, Span
 MOST_SENTENCES = 4
 MOST_STEPS = 5
 MOST_WORDS = 110
+_GOOD_ENOUGH = 0.55
+"""Share of the best sentence's score that a further sentence needs."""
 
 _HOW_TO = re.compile(
     r"\bhow\s+(?:do|can|to|does|would|should|could|did|i\b)|\b(?:steps?|where|set\s*up|way\s+to)\b|^wie\b", re.I
@@ -31,8 +33,10 @@ _HOW_MUCH = re.compile(
 )
 _BACKTICKED = re.compile(r"(`[^`\n]+`)")
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)|\[([^\[\]\n]+)\]\[[^\[\]\n]*\]")
+_BLOCK_QUOTE = re.compile(r"\n[ \t]*>[ \t]?")
 _STOPS = re.compile(r"[.!?:…。！？][\"'”’»)*_]*$")
-_CODE_SIGNS = frozenset('{}[]=<>\\|_;"')
+_CODE_SIGNS = frozenset('{}[]=<>\\|_"')
+_GAP = re.compile(r" +([.,:!?](?:\s|$))")
 _TAGS = re.compile(r"</?[a-zA-Z][^<>\n]*>|\{[!{%][^{}\n]*[!}%]\}")
 
 
@@ -70,12 +74,12 @@ def _chosen(prompt: Prompt) -> Iterator[str]:
         return
     best = candidates[0]
     steps = _steps(read_passages, best, candidates, defuser) if _HOW_TO.search(prompt.question) else []
-    lead = _sentences(candidates, weights, most=1 if steps else MOST_SENTENCES)
+    lead = _sentences(candidates, most=1 if steps else MOST_SENTENCES)
     if steps:
         lead = [each for each in lead if each.span.kind != "step"]
-    yield " ".join(_marked(each.text, each.passage) for each in lead)
-    for number, (text, passage) in enumerate(steps, start=1):
-        yield f"\n{number}. {_marked(text, passage)}"
+    lines = [" ".join(_marked(each.text, each.passage) for each in lead)] if lead else []
+    lines += [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
+    yield "\n".join(lines)
 
 
 def _wanted(question: str) -> set[str]:
@@ -108,8 +112,8 @@ def _candidates(
             if span.kind in ("heading", "code"):
                 continue
             text = quotable(each.text(span), span, defuser)
-            if text is None:
-                continue
+            if text is None or (text.endswith(":") and span.kind == "text"):
+                continue  # what leads over to a list says nothing without it
             matched = frozenset(weights) & _terms(claims)
             # What the title or the heading says holds for each of its sentences, if less so.
             near = _near(each, index) & weights.keys()
@@ -137,28 +141,24 @@ def _near(each: Evidence, index: int) -> set[str]:
     return near
 
 
-def _sentences(candidates: list[_Candidate], weights: dict[str, float], most: int) -> list[_Candidate]:
-    """The best sentence, and those that add to it."""
+def _sentences(candidates: list[_Candidate], most: int) -> list[_Candidate]:
+    """The best sentence, and those that come near it."""
     best = candidates[0]
     chosen = [best]
-    covered = set(best.matched)
     words = len(best.text.split())
     for each in candidates[1:]:
-        if len(chosen) >= most or each.score < 0.55 * best.score:
+        if len(chosen) >= most or each.score < _GOOD_ENOUGH * best.score:
             break
         length = len(each.text.split())
         if any(each.text == other.text for other in chosen) or words + length > MOST_WORDS:
             continue
         chosen.append(each)
-        covered |= each.matched
         words += length
     return chosen
 
 
-def _steps(
-    passages: list[Evidence], best: _Candidate, candidates: list[_Candidate], defuser: Defuser
-) -> list[tuple[str, int]]:
-    """The numbered list that the best sentence is part of or stands before, five lines at most."""
+def _steps(passages: list[Evidence], best: _Candidate, candidates: list[_Candidate], defuser: Defuser) -> list[str]:
+    """The numbered list that the best sentence is part of or stands before: all its steps, in five lines at most."""
     each = passages[best.passage]
     runs: list[list[int]] = []
     for index, span in enumerate(each.spans):
@@ -180,16 +180,15 @@ def _steps(
         text = quotable(each.text(each.spans[index]), each.spans[index], defuser)
         if text is None:
             return []  # a procedure with a step missing is worse than none
-        blocks.setdefault(each.spans[index].block, []).append(text)
-    steps = list(blocks.values())
+        blocks.setdefault(each.spans[index].block, []).append(_marked(text, best.passage))
+    steps = [" ".join(block) for block in blocks.values()]
     size = math.ceil(len(steps) / MOST_STEPS)
-    lines = [[text for step in steps[start : start + size] for text in step] for start in range(0, len(steps), size)]
-    return [(" ".join(_closed(text) for text in line), best.passage) for line in lines]
+    return [" ".join(steps[start : start + size]) for start in range(0, len(steps), size)]
 
 
 def quotable(text: str, span: Span, defuser: Defuser) -> str | None:
     """Gives a page's sentence as a sentence of an answer: links and tags gone, a table's row read out; or None."""
-    text = " ".join(text.split())
+    text = " ".join(_BLOCK_QUOTE.sub("\n", text).split())
     if span.kind == "row":
         if not span.header:
             return None
@@ -197,17 +196,13 @@ def quotable(text: str, span: Span, defuser: Defuser) -> str | None:
         text = "; ".join(f"{name}: {cell}" for name, cell in zip(names, cells, strict=False) if cell)
     text = _TAGS.sub("", _LINK.sub(lambda link: link[1] or link[2] or "", text)).lstrip("> ")
     parts = _BACKTICKED.split(text)
-    text = "".join(part if index % 2 else re.sub(MARK, "", part) for index, part in enumerate(parts))
-    if sum(sign in _CODE_SIGNS for sign in _BACKTICKED.sub("", text)) > len(text) / 25:
+    parts[::2] = [re.sub(MARK, "", prose) for prose in parts[::2]]
+    if sum(sign in _CODE_SIGNS for prose in parts[::2] for sign in prose) > len(text) / 25:
         return None  # code that the page does not mark as such
-    defused = defuser.defuse(text)
-    return defused.strip() or None if defused else None
-
-
-def _closed(text: str) -> str:
-    return text if _STOPS.search(text) else f"{text}."
+    defused = defuser.defuse("".join(parts))
+    return _GAP.sub(r"\1", defused).strip() or None if defused else None
 
 
 def _marked(text: str, passage: int) -> str:
-    """Puts the mark behind each sentence of the text."""
-    return f"{_closed(text)} [{passage + 1}]"
+    """Puts the mark behind a sentence, which gets a full stop if it has none."""
+    return f"{text}{'' if _STOPS.search(text) else '.'} [{passage + 1}]"

@@ -141,7 +141,7 @@ class Span:
     """For a table row, the table's first row."""
 
 
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _ITEM = re.compile(r"(?:>[ \t]*)*(?:(?P<bullet>[-*•+])|(?P<number>\d{1,3}[.)]))[ \t]+")
 _HEADING = re.compile(r"#{1,6}[ \t]")
 _ROW = re.compile(r"\|.*\|$")
@@ -151,7 +151,7 @@ _QUOTE = re.compile(r"(?:>[ \t]*)+")
 
 def spans(page: str) -> list[Span]:
     """Parts Markdown into its sentences. What is hidden in HTML comments is no part of the page."""
-    page = _COMMENT.sub(lambda comment: re.sub(r"[^\n]", " ", comment[0]), page)
+    page = COMMENT.sub(lambda comment: re.sub(r"[^\n]", " ", comment[0]), page)
     found: list[Span] = []
     block = 0
     paragraph: tuple[int, int, Kind] | None = None

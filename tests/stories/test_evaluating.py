@@ -1,0 +1,229 @@
+"""An operator measures the bot on questions of their own, and anybody can compute the figures again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bot.errors import TellUser
+from bot.evaluating import Asked, evaluate, interval, print_summary, read_questions
+from bot.persona import load_persona
+from bot.vocabulary import Answer, Citation, Found, Hit, Passage, Question
+
+PERSONA = load_persona()
+
+
+def passage(document_id: str, number: int = 0) -> Passage:
+    return Passage(
+        id=f"{document_id}#{number}",
+        document_id=document_id,
+        source="s",
+        title=document_id,
+        text="t",
+        audience="public",
+    )
+
+
+class Bot:
+    """Finds what it was given, in passages of two per document, and answers as it was told."""
+
+    def __init__(self, ranking: list[str], **answers: Answer) -> None:
+        self.ranking, self.answers = ranking, answers
+        self.asked: list[Question] = []
+        self.depths: list[int] = []
+
+    async def find(self, question: Question, k: int) -> Found:
+        self.depths.append(k)
+        passages = [passage(document_id, number) for document_id in self.ranking for number in range(20)]
+        hits = tuple(Hit(passage=each, score=1, certainty=0.9) for each in passages[:k])
+        return Found(hits=hits, query=question.text, is_sufficient=True)
+
+    async def answer(self, question: Question) -> Answer:
+        self.asked.append(question)
+        given = self.answers.get(question.text)
+        return given or Answer(question_id=question.id, status="declined", text=PERSONA.refusal)
+
+    async def measure(self, *questions: Asked, audience: str = "workspace") -> dict[str, dict[str, object]]:
+        result = await evaluate(
+            questions,
+            find=self.find,
+            answer=self.answer,
+            persona=PERSONA,
+            team_id="T",
+            readable=lambda place: frozenset({place}),
+            audience=audience,
+        )
+        self.questions = result["questions"]
+        return dict(result["summary"])
+
+
+def answered(text: str, *cited: tuple[str, str], confidence: float = 0.9) -> Answer:
+    citations = tuple(
+        Citation(number=number, document_id=document_id, title="t", quote=quote)
+        for number, (document_id, quote) in enumerate(cited, start=1)
+    )
+    return Answer(
+        question_id="q",
+        status="answered",
+        text=text,
+        citations=citations,
+        confidence=confidence,
+        timings_ms={"total": 12.0},
+    )
+
+
+async def test_hits_and_ranks_are_of_distinct_documents() -> None:
+    """The third document is at rank 3, however many passages the first two have; it takes more passages to see ten."""
+    bot = Bot([f"d{number}" for number in range(12)])
+    summary = await bot.measure(Asked(id="1", question="a", gold_doc_ids=("d2", "d5")))
+    assert summary["hit@1"]["value"] == 0 and summary["hit@5"]["value"] == 1
+    assert summary["mrr"]["value"] == pytest.approx(1 / 3, abs=1e-4)
+    assert summary["ndcg@10"]["value"] == pytest.approx((1 / 2 + 1 / 2.8074) / (1 + 1 / 1.58496), abs=1e-3)
+    assert len(bot.questions[0]["found"]) >= 10
+    assert bot.questions[0]["found"][:3] == ["d0", "d1", "d2"]
+    assert bot.depths == [40, 80, 160, 320]
+
+
+async def test_a_document_that_is_not_found_counts_as_a_miss() -> None:
+    """Not as a question without an answer."""
+    summary = await Bot(["d0"]).measure(Asked(id="1", question="a", gold_doc_ids=("other",)))
+    assert [summary[figure]["value"] for figure in ("hit@10", "mrr", "ndcg@10")] == [0, 0, 0]
+    assert summary["hit@10"]["n"] == 1
+
+
+async def test_questions_without_gold_do_not_count_for_hits() -> None:
+    """It runs, and answers, when only id, question and history are there."""
+    bot = Bot(["d0"], a=answered("Yes it is [1].", ("d0", "t")))
+    summary = await bot.measure(Asked(id="1", question="a"), Asked(id="2", question="b"))
+    assert summary["hit@5"] == {"value": None, "low": None, "high": None, "n": 0}
+    assert summary["right_behaviour"]["n"] == 0
+    assert [question["status"] for question in bot.questions] == ["answered", "declined"]
+    assert set(bot.questions[0]) == {"id", "found", "status", "text", "citations", "confidence", "timings_ms"}
+    assert set(bot.questions[0]["citations"][0]) == {"number", "document_id", "title", "url", "quote"}
+
+
+async def test_refusals_are_right_or_wrong() -> None:
+    """Declining what the documents do not hold is right; declining what they hold is wrong; small talk is neither."""
+    bot = Bot(["d0"], a=answered("It is so [1].", ("d0", "t")), b=answered("It is so [1].", ("d0", "t")))
+    summary = await bot.measure(
+        Asked(id="1", question="a", answerable=True, gold_doc_ids=("d0",)),
+        Asked(id="2", question="b", answerable=False),
+        Asked(id="3", question="c", answerable=False, expected_behavior="abstain"),
+        Asked(id="4", question="d", expected_behavior="answer"),
+        Asked(id="5", question="e", answerable=False, expected_behavior="clarify"),
+    )
+    assert (summary["right_refusals"]["value"], summary["right_refusals"]["n"]) == (0.5, 2)
+    assert (summary["wrongly_declined"]["value"], summary["wrongly_declined"]["n"]) == (0.5, 2)
+    assert summary["right_behaviour"]["value"] == pytest.approx(2 / 5)
+    assert summary["right_behaviour/clarify"]["n"] == 1
+
+
+async def test_evidence_is_covered_by_quotes() -> None:
+    """The share of the evidence's words that the quotes hold; a declined question covers nothing."""
+    bot = Bot(["d0"], a=answered("Open it [1].", ("d0", "Select Regenerate next to the key")))
+    evidence = ("Select Regenerate beside the secret key",)
+    summary = await bot.measure(
+        Asked(id="1", question="a", answerable=True, evidence=evidence),
+        Asked(id="2", question="b", answerable=True, evidence=evidence),
+    )
+    assert summary["evidence_covered"]["value"] == pytest.approx((3 / 5 + 0) / 2, abs=1e-3)
+
+
+async def test_key_numbers_and_names_are_counted() -> None:
+    """Of the right answer's numbers, codes and names, those that were said or quoted."""
+    bot = Bot(["d0"], a=answered("It takes 5 days [1].", ("d0", "see ERR-4021")))
+    asked = Asked(id="1", question="a", answerable=True, answer="It takes 5 days, ERR-4021, and Jane must wait 10 h.")
+    summary = await bot.measure(asked)
+    assert summary["key_numbers"]["value"] == pytest.approx(2 / 4)
+
+
+async def test_citations_are_compared_with_the_gold_pages() -> None:
+    """Precision: the share that is gold. Recall: whether any is. Format: by code."""
+    bot = Bot(
+        ["d0"], a=answered("So [1]. And so [2].", ("d0", "t"), ("d1", "t")), b=answered("Sure! No mark.", ("d1", "t"))
+    )
+    summary = await bot.measure(
+        Asked(id="1", question="a", gold_doc_ids=("d0",)), Asked(id="2", question="b", gold_doc_ids=("d0",))
+    )
+    assert summary["citation_precision"]["value"] == 0.25
+    assert summary["citation_recall"]["value"] == 0.5
+    assert summary["format"]["value"] == 0.0
+
+
+async def test_risk_falls_with_confidence() -> None:
+    """Among the most confident quarter no answer is wrong, among all of them half are."""
+    answers = {
+        "a": answered("So [1].", ("d0", "t"), confidence=0.9),
+        "b": answered("So [1].", ("d9", "t"), confidence=0.1),
+    }
+    asked = [Asked(id=each, question=each, gold_doc_ids=("d0",)) for each in "ab"]
+    summary = await Bot(["d0"], **answers).measure(*asked)
+    assert summary["risk@25"]["value"] == 0
+    assert summary["risk@100"]["value"] == 0.5
+
+
+async def test_each_question_is_asked_where_it_belongs() -> None:
+    """At the place of the run, or at its own."""
+    bot = Bot(["d0"])
+    await bot.measure(
+        Asked(id="1", question="a"), Asked(id="2", question="b", audience="channel:C1"), audience="public"
+    )
+    assert [set(question.readable) for question in bot.asked] == [{"public"}, {"channel:C1"}]
+
+
+def test_intervals_hold_the_value_and_are_the_same_each_time() -> None:
+    """Bootstrap, seeded; narrower with more questions."""
+    few, many = interval([0.0, 1.0] * 10), interval([0.0, 1.0] * 500)
+    assert few == interval([0.0, 1.0] * 10)
+    assert few["low"] < few["value"] == 0.5 < few["high"]  # type: ignore[operator]
+    assert many["high"] - many["low"] < few["high"] - few["low"]  # type: ignore[operator]
+    assert interval([1.0] * 5) == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 5}
+
+
+def test_every_form_of_history_is_read(tmp_path: Path) -> None:
+    """Strings, `text`, `content`; fields that nobody knows are passed over."""
+    lines = [
+        {"id": "1", "question": "a", "history": ["hi", "hello"], "tags": ["x"]},
+        {
+            "id": "2",
+            "question": "b",
+            "history": [{"role": "user", "text": "hi"}, {"role": "agent", "content": "hello"}],
+        },
+        {"id": "3", "question": "c", "history": None, "evidence": "e", "gold_doc_ids": None, "answerable": None},
+    ]
+    path = tmp_path / "questions.jsonl"
+    path.write_text("\n\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    one, two, three = read_questions(path)
+    assert one.history == two.history
+    assert [turn.role for turn in one.history] == ["user", "assistant"]
+    assert three.evidence == ("e",) and three.history == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"id": "1"}', "line 1: question"),
+        ('{"id": "1", "question": "a"}\n{nonsense', "line 2"),
+        ('{"id": "1", "question": "a", "expected_behavior": "dance"}', "expected_behavior"),
+        ("", "no questions"),
+        ("[1]", "line 1"),
+    ],
+)
+def test_a_wrong_file_is_told_by_its_line(text: str, told: str, tmp_path: Path) -> None:
+    """So that it can be mended."""
+    path = tmp_path / "questions.jsonl"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TellUser, match=told):
+        read_questions(path)
+
+
+async def test_the_summary_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures without a question are left out."""
+    bot = Bot(["d0"])
+    summary = await bot.measure(Asked(id="1", question="a", gold_doc_ids=("d0",)))
+    print_summary({"summary": summary, "questions": bot.questions})
+    shown = capsys.readouterr().out
+    assert "hit@5" in shown and "1.000" in shown
+    assert "evidence_covered" not in shown
