@@ -6,12 +6,13 @@ not asked: it never answers from what it happens to know."""
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import structlog
 
 from bot.citing import Citer, cite
 from bot.errors import Broken, ModelUnavailable, TryAgain
@@ -25,7 +26,7 @@ LONGEST_ANSWER = 3_000
 """Characters: what Slack shows in one block."""
 MOST_NEAREST = 3
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -250,8 +251,8 @@ class _Work:
 
     def report(self, error: Exception) -> None:
         """Tells the operators what the asker is not told."""
-        level = logging.ERROR if isinstance(error, Broken) else logging.WARNING
-        log.log(level, "question %s: %s: %s", self.question.id, type(error).__name__, error)
+        tell = log.error if isinstance(error, Broken) else log.warning
+        tell("answer_failed", question=self.question.id, error=type(error).__name__, reason=str(error))
 
 
 _STOPPED = "\n\nI had to stop here, so this may not be all of it."

@@ -23,6 +23,7 @@ _LINE_SEPARATORS = re.compile("\r\n?|[\u0085\u2028\u2029]")
 _REFERENCE = re.compile(r"^\s*\[[^\]\n]+\]:\s*\S+.*$", re.MULTILINE)
 _IMAGE = re.compile(r"!\[[^\]\n]*\](?:\([^)\n]*\)?|\[[^\]\n]*\])?")
 _LINK = re.compile(r"\[([^\[\]\n]*)\](?:\((?:[^()\n]|\([^()\n]*\))*\)?|\[(?!\d+\])[^\]\n]+\])")
+_REST_OF_LINK = re.compile(r"\](?:\([^)\s]*\)?)")  # of one that began in a sentence before
 _CHANNEL = re.compile(r"<#[A-Z0-9]+\|([^>\n]*)>")
 _SLACK_LINK = re.compile(r"<(?:https?|mailto|tel|slack)[^|>\n]*\|([^>\n]*)>", re.IGNORECASE)
 _ANGLED = re.compile(r"<[@#!/a-zA-Z][^>\n]*>?")
@@ -59,6 +60,7 @@ _ENDINGS = _set(
     autos boats homes yachts motorcycles tattoo"""
 )
 _FILES = _set("md py rs sh pl js ts go rb cc so ps mk json yaml yml toml txt csv pdf png zip html xml env ini cfg")
+_THIS_MACHINE = _set("localhost 127.0.0.1 0.0.0.0")
 # Under these anybody can have a name, so a shared ending is no shared owner.
 _SHARED = _set(
     """github.io gitlab.io pages.dev workers.dev vercel.app netlify.app herokuapp.com web.app firebaseapp.com
@@ -101,6 +103,7 @@ class Defuser:
         text = _IMAGE.sub("", text)
         for _ in range(3):  # links nest: [[x](a)](b)
             text = _LINK.sub(r"\1", text)
+        text = _REST_OF_LINK.sub("", text)
         text = _SLACK_LINK.sub(r"\1", _CHANNEL.sub(r"#\1", text))
         text = _ANGLED.sub("", text)
         text = _MENTION.sub("", text)
@@ -140,7 +143,9 @@ class Defuser:
             is_domain = is_domain and not is_file and not (is_call and holders)
             if not is_domain:
                 return "keep" if holders else "space"
-        return "keep" if any(owner and owner == site(address) for owner in holders) else "drop"
+        owner = site(address)
+        is_own = owner in holders or (holders and owner in _THIS_MACHINE)
+        return "keep" if owner and is_own else "drop"
 
 
 def site(address: str | None) -> str:
@@ -155,7 +160,11 @@ def site(address: str | None) -> str:
     except ValueError:
         return ""
     labels = host.split(".")
-    if len(labels) < 2 or any(host == shared or host.endswith("." + shared) for shared in _SHARED):
+    if (
+        len(labels) < 2
+        or labels[-1].isdigit()
+        or any(host == shared or host.endswith("." + shared) for shared in _SHARED)
+    ):
         return host
     is_country_below_kind = len(labels[-1]) == 2 and labels[-2] in {"co", "com", "org", "net", "ac", "gov", "edu", "or"}
     return ".".join(labels[-3 if is_country_below_kind else -2 :])

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from bot.answering import LONGEST_ANSWER, LONGEST_QUESTION, Prompt, answer
 from bot.errors import Broken, LibraryUnavailable, ModelUnavailable, SlackUnavailable, TryAgain
@@ -311,6 +312,15 @@ async def test_a_model_that_is_down_is_said_so_with_the_nearest_pages(error: typ
     assert "model" in answered.text
     assert not any(word in answered.text for word in TELLING)
     assert [page.document_id for page in answered.nearest] == ["keys", "limits"]
+
+
+async def test_operators_are_told_what_the_asker_is_not() -> None:
+    """A wrong key is an error in the log, a busy server a warning; both with the question's id."""
+    with capture_logs() as logs:
+        await ask(WrittenModel("", Broken("it refused the key: check OPENAI_API_KEY")))
+        await ask(WrittenModel("", ModelUnavailable("503")))
+    assert [entry["log_level"] for entry in logs] == ["error", "warning"]
+    assert logs[0]["question"] == question().id and "OPENAI_API_KEY" in logs[0]["reason"]
 
 
 async def test_a_stream_that_breaks_keeps_what_was_shown_and_ends_honestly() -> None:

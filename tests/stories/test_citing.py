@@ -226,6 +226,7 @@ DEFUSED = {
     "markdown link": ("Select [Regenerate](https://evil.example/x) [1].", "Select Regenerate [1]."),
     "nested link": ("Select [[Regenerate](http://a.example)](http://b.example) [1].", "Select Regenerate [1]."),
     "reference link": ("Select [Regenerate][go] [1].\n[go]: https://evil.example", "Select Regenerate [1]."),
+    "rest of a link": ("Select Regenerate](https://evil.example/x) [1].", "Select Regenerate [1]."),
     "image": ("Select Regenerate ![x](https://evil.example/?q=1) [1].", "Select Regenerate [1]."),
     "slack link": ("Select <https://evil.example|Regenerate> [1].", "Select Regenerate [1]."),
     "mention": ("<@U0CEO> Select Regenerate [1].", "Select Regenerate [1]."),
@@ -269,8 +270,19 @@ def test_an_address_of_a_shared_host_is_nobodys_own() -> None:
     """At a host where anybody can have a name, another name is another owner."""
     page = passage("Go to https://thief.github.io/x now.", url="https://acme.github.io/docs")
     assert Defuser([page]).defuse("Go to `https://thief.github.io/x` now.") is None
+    assert site("https://203.0.113.7/x") == "203.0.113.7"
     assert site("https://docs.acme.co.uk/x") == "acme.co.uk"
     assert site("https://a.b.heronpost.example") == site("x@heronpost.example") == "heronpost.example"
+
+
+def test_an_address_of_the_readers_own_machine_stays_as_code() -> None:
+    """Every developer's page has one, and it leads nowhere else; if no page has it, it goes."""
+    page = passage("Open http://localhost:3000/admin or http://127.0.0.1:8080 in the browser.", url=None)
+    assert said("Open http://localhost:3000/admin in the browser [1].", page) == (
+        "Open `http://localhost:3000/admin` in the browser [1]."
+    )
+    assert said("Open `http://127.0.0.1:8080` in the browser [1].", page) != ""
+    assert said("Open http://localhost:9999 in the browser [1].", page) == ""
 
 
 def test_text_that_speaks_to_the_machine_is_no_evidence() -> None:
