@@ -55,7 +55,7 @@ class Size:
 
 
 FULL = Size(passages=1_000, ingests=4, many=20_000, questions=240, starts=7)
-QUICK = Size(passages=260, ingests=2, many=2_000, questions=40, starts=2)
+QUICK = Size(passages=225, ingests=2, many=2_000, questions=24, starts=2)
 
 
 class Bench:
