@@ -44,7 +44,7 @@ class Asked(Frozen):
     user_team_id: str
     text: str
     response_url: str | None = None
-    """Where a private reply goes: set for a command only."""
+    """Where a private reply goes: set for commands and message shortcuts only."""
 
     @property
     def is_private(self) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Answering = Callable[[Question, Reply], Awaitable[Answer]]
 
 SORRY = "I could not answer this: something on my side failed. Please ask again in a few minutes, or ask a person."
+NOT_HERE = "I cannot write in this conversation. Invite me by `/invite`, then ask again; or use `/support ask`."
 
 log = structlog.get_logger()
 
@@ -77,7 +78,11 @@ class Desk:
         if question is None:
             await self._journal.leave_alone(entry.asked)
             return
-        await self._answer(question, await self._reply(entry))
+        async with refusal("not_in_channel", "channel_not_found", "is_archived") as refused:
+            await self._answer(question, await self._reply(entry))
+        if refused:
+            log.info("no_place_to_answer", question=question_id, cause=refused[0])
+            await respond(entry.asked.response_url, NOT_HERE)
 
     async def apologise(self, question_id: str) -> None:
         """Tells an asker that there will be no answer. That is the one answer, then."""

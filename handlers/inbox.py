@@ -106,7 +106,13 @@ def thread_of(asked: Asked) -> str:
 
 
 def asked_in(
-    event: dict[str, Any], kind: str, team_id: str, *, channel_id: str | None = None, user_team_id: str | None = None
+    event: dict[str, Any],
+    kind: str,
+    team_id: str,
+    *,
+    channel_id: str | None = None,
+    user_team_id: str | None = None,
+    response_url: str | None = None,
 ) -> Asked:
     """Reads a question from a message event (https://docs.slack.dev/reference/events/message)."""
     channel = channel_id or event["channel"]
@@ -121,6 +127,7 @@ def asked_in(
             "user_id": event["user"],
             "user_team_id": user_team_id or event.get("user_team") or event.get("team") or team_id,
             "text": redact(to_plain(event.get("text") or "")),
+            "response_url": response_url,
         }
     )
 

@@ -16,7 +16,8 @@ def register(app: AsyncApp, inbox: Inbox) -> None:
         message, channel_id = shortcut["message"], shortcut["channel"]["id"]
         kind = "direct" if channel_id.startswith("D") else "mention"
         event = message | {"user": shortcut["user"]["id"], "user_team": shortcut["user"].get("team_id")}
-        await inbox.ask(asked_in(event, kind, context.team_id or "", channel_id=channel_id))
+        response_url = shortcut.get("response_url")
+        await inbox.ask(asked_in(event, kind, context.team_id or "", channel_id=channel_id, response_url=response_url))
         await ack()
 
     app.message_shortcut("ask_about_message")(chosen)

@@ -356,6 +356,18 @@ async def test_the_message_shortcut_answers_in_the_thread_of_that_message(bot: R
     assert reply["thread_ts"] == ts and "[1]" in reply["text"]
 
 
+async def test_the_message_shortcut_says_so_where_the_bot_may_not_write(bot: RunningBot) -> None:
+    """It can be chosen in every conversation, also where nobody invited the bot."""
+    ts = await bot.slack.message("U0NOAH", "C0RANDOM", RESET)
+    before = len((await bot.slack.seen("U0MAYA"))["ephemerals"])
+    await bot.slack.shortcut("U0MAYA", "C0RANDOM", ts, "ask_about_message")
+    seen = await bot.slack.wait_for_ephemeral("U0MAYA", count=before + 1)
+    assert "Invite me" in seen[-1]["text"]
+    await bot.slack.join(BOT, "C0RANDOM")
+    await bot.slack.shortcut("U0MAYA", "C0RANDOM", ts, "ask_about_message")
+    assert "[1]" in (await bot.reply("C0RANDOM", ts))["text"]
+
+
 async def test_the_home_tab_says_what_the_bot_does_and_what_it_stores(bot: RunningBot) -> None:
     """It is there when somebody opens it, with the commands."""
     await bot.slack.open_home("U0NOAH")
