@@ -105,6 +105,16 @@ def check_team(team_id: str) -> str:
     return team_id
 
 
+def check_vectors(pages: Iterable[Page], dimensions: int) -> None:
+    """Raises Broken unless each passage has a finite vector of the right length, before any of them is stored: a wrong
+    one that comes first would set the length for all."""
+    import numpy as np
+
+    for page in pages:
+        if page.vectors.shape != (len(page.passages), dimensions) or not np.isfinite(page.vectors).all():
+            raise Broken(f"The vectors of {page.document_id} are not of {dimensions} dimensions, one per passage.")
+
+
 def fuse(by_vector: Mapping[int, float], by_words: Mapping[int, float], alpha: float) -> list[tuple[int, float]]:
     """Ranks what two legs found by the weighted sum of their scores, each leg scaled to 0…1; best first.
 

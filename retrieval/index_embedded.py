@@ -19,7 +19,7 @@ import structlog
 
 from bot.errors import Broken, LibraryUnavailable
 from bot.vocabulary import Hit, Passage, Source
-from retrieval.index import POOL, REEMBED, Page, Query, certainty, check_team, fuse, stale
+from retrieval.index import POOL, REEMBED, Page, Query, certainty, check_team, check_vectors, fuse, stale
 from retrieval.questions import words
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ class EmbeddedIndex:
                 )
             return {}
 
-        if any(page.vectors.shape != (len(page.passages), self._dimensions) for page in pages):
-            raise Broken(f"A page's vectors are not of {self._dimensions} dimensions, one per passage.")
+        check_vectors(pages, self._dimensions)
         return await self._write(team_id, write)
 
     async def remove(self, team_id: str, source: str, document_ids: Sequence[str]) -> None:

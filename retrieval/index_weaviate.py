@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 
 from bot.errors import Broken, LibraryUnavailable
 from bot.vocabulary import Hit, Passage, Source
-from retrieval.index import REEMBED, Page, Query, certainty, check_team, stale
+from retrieval.index import REEMBED, Page, Query, certainty, check_team, check_vectors, stale
 from retrieval.questions import identifiers
 from retrieval.weaviate_connection import Absent, Connection
 from retrieval.weaviate_schema import (
@@ -76,8 +76,7 @@ class WeaviateIndex:
         return [_hit(found_object, query) for found_object in found.objects]
 
     async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
-        if any(page.vectors.shape != (len(page.passages), self._dimensions) for page in pages):
-            raise Broken(f"A page's vectors are not of {self._dimensions} dimensions, one per passage.")
+        check_vectors(pages, self._dimensions)
         refused: dict[str, str] = {}
         async with self._writing() as client:
             passages = self._passages(client, team_id)

@@ -26,6 +26,7 @@ TEXT = {".txt", ".text", ".rst", ".adoc"}
 RECORDS = {".jsonl", ".ndjson"}
 MOST_BYTES = 20_000_000  # of one page; nobody wrote a longer one by hand
 MOST_FRONT_MATTER = 20_000  # characters
+_IN_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")  # JSON can write them; neither store nor Slack takes them
 _DECORATION = ("image/", "font/", "audio/", "video/", "text/css", "text/javascript", "application/javascript")
 _AUDIENCE = re.compile(r"public|workspace|(?:channel|group):[A-Za-z0-9_-]+")
 
@@ -154,13 +155,16 @@ class Reader:
     def _document(self, document_id: str, text: str, fields: dict[str, Any], title: str) -> Document:
         if not text.strip():
             raise Unfit("holds no text")
+        title = _words(fields.get("title"), "title") or title
+        if _IN_NO_TEXT.search("".join((document_id, title, text))):
+            raise Unfit("holds characters that are in no text")
         audience = _words(fields.get("audience"), "audience") or self.audience
         if not _AUDIENCE.fullmatch(audience):
             raise Unfit(f"has an audience that is none: “{audience}” (public, workspace, channel:ID or group:ID)")
         return Document(
             id=document_id,
             source=self.name,
-            title=_words(fields.get("title"), "title") or title,
+            title=title,
             url=self._url(document_id, _words(fields.get("url"), "url")),
             text=text,
             audience=audience,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -238,12 +239,13 @@ async def test_two_models_never_mix(library: Shelf, index_kind: Kind) -> None:
 
 
 async def test_vectors_of_another_length_are_refused_before_anything_is_stored(library: Shelf) -> None:
-    """One wrong vector would set the length of an empty collection: the whole call is refused."""
+    """One wrong vector would set the length of an empty collection, and one without numbers spoils its index: the whole
+    call is refused."""
     good = page(library.team_id, "good", "good words", embedder=library.embedder)
     bad = page(library.team_id, "bad", "bad words", embedder=library.embedder)
-    short = type(bad)(bad.source, bad.document_id, bad.digest, bad.passages, np.ones((1, 3), dtype=np.float32))
-    with pytest.raises(Broken, match="dimensions"):
-        await library.index.put(library.team_id, [short, good])
+    for wrong in (np.ones((1, 3)), np.ones((2, 64)), np.full((1, 64), np.nan)):
+        with pytest.raises(Broken, match="dimensions"):
+            await library.index.put(library.team_id, [replace(bad, vectors=wrong.astype(np.float32)), good])
     assert await library.index.count(library.team_id) == (0, 0)
 
 

@@ -152,6 +152,9 @@ def test_a_record_per_line_is_a_document_each(tmp_path: Path) -> None:
         ('{"id": "a", "text": "x", "audience": ["public"]}', "audience"),
         ('{"id": "a", "text": "x", "url": "javascript:alert(1)"}', "javascript"),
         ("[" * 100_000, "nested"),
+        (r'{"id": "a", "text": "half a pair: \ud800"}', "in no text"),
+        (r'{"id": "a\u0000", "text": "x"}', "in no text"),
+        (r'{"id": "a", "title": "\udfff", "text": "x"}', "in no text"),
     ],
 )
 def test_a_bad_record_is_named_by_its_line_and_the_others_go_in(tmp_path: Path, line: str, expected: str) -> None:

@@ -1,0 +1,159 @@
+"""What a Weaviate that is down, slow, foreign or killed does to us; on a real server, and on ports where nobody is."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bot.errors import Broken, LibraryUnavailable, TellUser
+from bot.settings import Settings
+from bot.vocabulary import Question
+from retrieval.index import form_of
+from retrieval.index_weaviate import WeaviateIndex
+from retrieval.library import open_library
+from retrieval.weaviate_connection import Connection
+from retrieval.weaviate_schema import ALIAS
+from tests.contracts.index_suite import WeaviateKind, new_team, page, shelf
+from tests.hashing_embedder import HashingEmbedder
+from tests.weaviate_server import SKIP_REASON, Server, binary, running
+
+FORM = form_of(HashingEmbedder().id, "test")
+
+
+def index_at(url: str, grpc_url: str | None = None, key: str | None = None) -> WeaviateIndex:
+    return WeaviateIndex(Connection(url, grpc_url, key), FORM, HashingEmbedder.dimensions, 0.5)
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address that is taken, and where nobody listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+async def test_a_weaviate_that_is_down_is_unavailable_not_a_crash(nobody: str) -> None:
+    """Everything says so within seconds, and the status says not ready; opening alone needs no server."""
+    index = index_at(nobody)
+    began = time.monotonic()
+    with pytest.raises(LibraryUnavailable):
+        await index.count("T1")
+    assert not await index.is_ready()
+    assert time.monotonic() - began < 10
+    await index.close()
+
+
+async def test_the_library_opens_while_weaviate_is_down(nobody: str) -> None:
+    """A bot starts without its store, says that it is not ready, and answers when the store is back."""
+    async with open_library(Settings(weaviate_url=nobody)) as library:
+        status = await library.status("T1")
+        assert (status.backend, status.is_ready) == ("weaviate", False)
+        with pytest.raises(LibraryUnavailable):
+            await library.find(Question(id="q", team_id="T1", text="hello", readable=frozenset({"public"})))
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "ftp://x", "http://"])
+def test_an_address_that_is_none_is_told_to_the_operator(url: str) -> None:
+    """With the name of the setting."""
+    with pytest.raises(TellUser, match="WEAVIATE_URL"):
+        index_at(url)
+
+
+@pytest.mark.weaviate
+async def test_a_wrong_key_is_broken_not_unavailable(weaviate_server: Server) -> None:
+    """Trying again would not help: an operator must act."""
+    if not weaviate_server.key:
+        pytest.skip("this Weaviate wants no key")
+    index = index_at(weaviate_server.url, weaviate_server.grpc_url, "wrong")
+    with pytest.raises(Broken, match="refuses"):
+        await index.count("T1")
+    await index.close()
+
+
+@pytest.mark.weaviate
+async def test_a_dead_grpc_port_is_not_ready(weaviate_server: Server, nobody: str) -> None:
+    """REST alone is not enough: searches go over gRPC."""
+    index = index_at(weaviate_server.url, nobody, weaviate_server.key)
+    assert not await index.is_ready()
+    await index.close()
+
+
+@pytest.mark.weaviate
+async def test_the_alias_is_there_from_the_first_write(weaviate_kind: WeaviateKind) -> None:
+    """`Passages` leads to the collection of our form, and never is one itself; what is stored says what it is for."""
+    async with shelf(weaviate_kind, new_team()) as library:
+        await library.put("page", "Some words.")
+        connection = weaviate_kind.connection()
+        async with connection.use(30) as client:
+            assert (await client.alias.get(alias_name=ALIAS)).collection == f"Passages_{FORM}"
+            config = await client.collections.use(ALIAS).config.get()
+            tokens = {each.name: each.tokenization.value for each in config.properties if each.tokenization}
+            tenants = await client.collections.use(f"Passages_{FORM}").tenants.get()
+        await connection.close()
+    assert config.multi_tenancy_config.enabled
+    assert list(tenants) == [library.team_id]
+    assert {tokens[name] for name in ("audience", "source", "document_id", "document_digest")} == {"field"}
+    assert (tokens["identifiers"], tokens["text"]) == ("lowercase", "word")
+
+
+@pytest.mark.weaviate
+async def test_what_the_server_refuses_is_told_apart_from_what_it_took(
+    weaviate_kind: WeaviateKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With our own check out of the way: a document with a vector that the server refuses is named with the reason and
+    is not known, so that it is tried again; the others of the same call are in. So it is when all are refused."""
+    monkeypatch.setattr("retrieval.index_weaviate.check_vectors", lambda pages, dimensions: None)
+    async with shelf(weaviate_kind, new_team()) as library:
+        await library.put("first", "first words")
+        good = page(library.team_id, "good", "good words", embedder=library.embedder)
+        odd = page(library.team_id, "odd", "odd words", embedder=library.embedder)
+        odd = replace(odd, vectors=np.ones((1, 3), dtype=np.float32))
+        for pages in ([odd, good], [odd]):
+            refused = await library.index.put(library.team_id, pages)
+            assert list(refused) == ["odd"]
+            assert "dimensions" in refused["odd"]
+            assert set(await library.index.digests(library.team_id, "docs")) == {"first", "good"}
+        assert "good" in await library.ids("good words")
+
+
+@pytest.mark.weaviate
+@pytest.mark.skipif(not binary(), reason=SKIP_REASON)
+async def test_a_server_killed_in_the_middle_loses_nothing_that_it_took(tmp_path: Path) -> None:
+    """SIGKILL while documents stream in: the write fails within its deadline, the same index works again when the
+    server is back, everything acknowledged is there, and doing the rest again leaves each document once."""
+    with running(tmp_path) as server:
+        if server.process is None:
+            pytest.skip("not our server to kill")
+        kind = WeaviateKind(server)
+        async with shelf(kind, new_team()) as library:
+            acknowledged: list[str] = []
+            many = asyncio.Event()
+
+            async def store() -> None:
+                for number in range(2_000):
+                    await library.put(f"d{number}", f"document number {number}")
+                    acknowledged.append(f"d{number}")
+                    if number == 100:
+                        many.set()
+
+            storing = asyncio.create_task(store())
+            await many.wait()
+            await asyncio.to_thread(server.stop, signal.SIGKILL)
+            with pytest.raises(LibraryUnavailable):
+                await storing
+            with pytest.raises(LibraryUnavailable):
+                await library.ids("document")
+            await asyncio.to_thread(server.start)
+            there = await library.index.digests(library.team_id, "docs")
+            assert there.keys() >= set(acknowledged)
+            for number in range(len(acknowledged) + 5):
+                await library.put(f"d{number}", f"document number {number}")
+            assert await library.index.count(library.team_id) == (len(acknowledged) + 5,) * 2
