@@ -101,6 +101,7 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Read documents into the library: what changed since the last time, and what is gone is removed."""
+    from bot.vocabulary import IngestReport, SourceFailure
     from bot.wiring import open_library_of
 
     if name and len(sources) > 1:
@@ -110,13 +111,18 @@ def ingest(
     async def read() -> list[tuple[str, IngestReport]]:
         from bot.progress import progress_bar
 
+        if audience:
+            readable(audience)  # a wrong one is wrong for every source
         reports = []
         async with open_library_of(settings) as (team_id, library):
             for source in sources:
-                with progress_bar() as progress:
-                    report = await library.ingest(
-                        team_id, source, name=name, audience=audience, base_url=base_url, progress=progress
-                    )
+                try:
+                    with progress_bar() as progress:
+                        report = await library.ingest(
+                            team_id, source, name=name, audience=audience, base_url=base_url, progress=progress
+                        )
+                except FootnoteError as error:
+                    report = IngestReport(failed=(SourceFailure(source=source, reason=explained(error)),))
                 reports.append((source, report))
         return reports
 
@@ -346,14 +352,16 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Runs a command; what goes wrong on purpose is a sentence, not a traceback."""
     try:
         return asyncio.run(coroutine)
-    except TellUser as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
     except FootnoteError as error:
-        typer.echo(f"{error}\n`python -m bot doctor` says what is wrong.", err=True)
-        raise typer.Exit(1) from None
+        typer.echo(explained(error), err=True)
+        raise typer.Exit(2 if isinstance(error, TellUser) else 1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def explained(error: FootnoteError) -> str:
+    """Gives an error's text, with what to do next where the text does not say it."""
+    return str(error) if isinstance(error, TellUser) else f"{error}\n`python -m bot doctor` says what is wrong."
 
 
 def readable(place: str) -> frozenset[str]:

@@ -1,0 +1,80 @@
+"""The command line in wrong hands: what it prints where, and with which exit status it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    """A folder with one page."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "fee.md").write_text("# Fees\n\nThe fee for a late invoice is 4711 crowns.\n")
+    return folder
+
+
+def bot(tmp_path: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command line as an operator would, with nothing configured but where its data is."""
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "bot", *map(str, arguments)],
+        cwd=ROOT,
+        env=kept | {"DATA_DIR": str(tmp_path / "data"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def report(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Reads the JSON that is alone on stdout."""
+    read: dict[str, Any] = json.loads(done.stdout)
+    return read
+
+
+def test_a_source_that_cannot_be_read_keeps_no_other_from_the_library(tmp_path: Path, docs: Path) -> None:
+    """Each SOURCE is tried; the one that failed is in the report by name, and the exit status is 1."""
+    missing = tmp_path / "missing"
+    for sources in ((docs, missing), (missing, docs)):
+        done = bot(tmp_path, "ingest", *sources, "--json")
+        read = report(done)
+        assert done.returncode == 1
+        assert read["added"] + read["unchanged"] == 1
+        (failed,) = read["failed"]
+        assert failed["source"] == str(missing) and "cannot be read" in failed["reason"]
+    assert "4711" in bot(tmp_path, "search", "late invoice").stdout
+
+
+def test_a_failed_source_is_told_to_people_too(tmp_path: Path, docs: Path) -> None:
+    """Without --json, one line says which source and why."""
+    done = bot(tmp_path, "ingest", tmp_path / "missing", docs)
+    assert done.returncode == 1
+    assert f"{tmp_path / 'missing'} cannot be read" in done.stdout
+    assert "1 added" in done.stdout
+
+
+def test_a_store_that_is_down_fails_each_source_with_the_report(tmp_path: Path, docs: Path) -> None:
+    """What the library cannot take is reported like what cannot be read, with what to do."""
+    folder = tmp_path / "data" / "library" / "T0LOCAL"
+    folder.mkdir(parents=True)
+    (folder / "sources.sqlite3").write_bytes(b"not a database" * 1_000)
+    done = bot(tmp_path, "ingest", docs, "--json")
+    assert done.returncode == 1
+    assert "doctor" in report(done)["failed"][0]["reason"]
+
+
+def test_a_wrong_audience_is_wrong_use(tmp_path: Path, docs: Path) -> None:
+    """Nothing is read then, and stdout stays empty."""
+    done = bot(tmp_path, "ingest", docs, "--audience", "everybody", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "everybody" in done.stderr and "Traceback" not in done.stderr
