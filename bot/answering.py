@@ -243,6 +243,7 @@ class _Work:
             citations=citations,
             nearest=nearest,
             passages=tuple(hit.passage for hit in self.found.hits) if passages is None else passages,
+            query=self.found.query,
             model=self.model.name if self.completion else "",
             completion=self.completion,
             confidence=self.found.confidence,

@@ -6,7 +6,7 @@ Every key lives for `retention_days`, but for the examples: those stay until som
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
@@ -20,7 +20,12 @@ from bot.vocabulary import Answer, Asked, Example, ExampleStatus, Verdict
 
 State = Literal["accepted", "posting", "streaming", "done", "left_alone", "withdrawn"]
 
+Fields = dict[str, str]
+
 FAILURES_KEPT = 1000
+TOMBSTONE_S = 15 * 60
+"""Longer than Slack goes on delivering what was not acknowledged."""
+EXAMPLE_S = 5 * 365 * 86_400
 
 
 class Entry(BaseModel, frozen=True):
@@ -30,13 +35,13 @@ class Entry(BaseModel, frozen=True):
     state: State
     reply_ts: str | None = None
     answer: Answer | None = None
-    answered_digest: str | None = None
-    """Digest of the words that `answer` answers; differs from those of `asked` once the question was edited."""
+    settled_edit: str | None = None
+    """The `edited_ts` of the words that were answered or left alone; other than that of `asked` after an edit."""
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing is left to do: answered or left alone in these very words, or withdrawn."""
-        is_done = self.state in ("done", "left_alone") and self.answered_digest == digest(self.asked.text)
+        is_done = self.state in ("done", "left_alone") and self.settled_edit == self.asked.edited_ts
         return is_done or self.state == "withdrawn"
 
 
@@ -47,11 +52,6 @@ class Failure(BaseModel, frozen=True):
     payload: str
     cause: str
     at: datetime
-
-
-def digest(text: str) -> str:
-    """Gives a short fingerprint of a question's words."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Journal:
@@ -67,33 +67,32 @@ class Journal:
 
     # Questions
 
-    async def accept(self, asked: Asked, *, is_edit: bool = False) -> Entry:
-        """Writes a question down, and gives what is known of it then. What is known already stays, for a late delivery
-        must not undo an edit; only an edit brings new words."""
-        key = self._key("question", asked.id)
-        async with self._pipeline() as pipe:
-            pipe.hsetnx(key, "state", "accepted")
-            (pipe.hset if is_edit else pipe.hsetnx)(key, "asked", asked.model_dump_json())
-            pipe.expire(key, self._ttl_s)
-            if asked.kind in ("mention", "direct"):
-                pipe.set(self._key("thread", asked.channel_id, asked.thread_ts), "1", ex=self._ttl_s)
+    async def accept(self, asked: Asked) -> Entry:
+        """Writes a question down, and gives what is known of it then.
+
+        What is known already stays, for a late delivery must not undo an edit. New words are those of a later edit,
+        and those of a message that was left alone before and that somebody now puts to the bot.
+        """
+
+        def decide(known: Entry | None) -> Fields | None:
+            if known is None:
+                return {"state": "accepted", "asked": asked.model_dump_json()}
+            is_put_to_us = known.state == "left_alone" and asked.kind != "follow_up"
+            if is_put_to_us:
+                return {"state": "accepted", "asked": asked.model_dump_json(), "settled_edit": "never"}
+            if asked.edited_ts > known.asked.edited_ts and known.state != "withdrawn":
+                return {"asked": asked.model_dump_json()}
+            return None
+
+        await self._change(asked.id, decide)
+        if asked.kind in ("mention", "direct"):
+            await self._call(self._redis.set(self._key("thread", asked.channel_id, asked.thread_ts), 1, ex=self._ttl_s))
         entry = await self.entry(asked.id)
-        if entry is None:
-            raise TryAgain("a question that was just written cannot be read back")
-        return entry
+        return entry or Entry(asked=asked, state="withdrawn")
 
     async def entry(self, question_id: str) -> Entry | None:
         """Reads what is known of a question."""
-        fields = await self._call(self._redis.hgetall(self._key("question", question_id)))
-        if "asked" not in fields:
-            return None
-        return Entry(
-            asked=Asked.model_validate_json(fields["asked"]),
-            state=fields["state"],
-            reply_ts=fields.get("reply_ts"),
-            answer=Answer.model_validate_json(fields["answer"]) if "answer" in fields else None,
-            answered_digest=fields.get("answered_digest"),
-        )
+        return _entry(await self._call(self._redis.hgetall(self._key("question", question_id))))
 
     async def begin(
         self, question_id: str, state: Literal["posting", "streaming"], reply_ts: str | None = None
@@ -105,9 +104,11 @@ class Journal:
             pipe.expire(key, self._ttl_s)
 
     async def settle(self, asked: Asked, answer: Answer, reply_ts: str | None) -> None:
-        """Notes the answer that people now see, and where."""
+        """Notes the answer that people now see, where, and which words it answers."""
         key = self._key("question", asked.id)
-        fields = {"state": "done", "answer": answer.model_dump_json(), "answered_digest": digest(asked.text)}
+        fields = {"state": "done", "answer": answer.model_dump_json(), "settled_edit": asked.edited_ts}
+        if asked.kind == "command":  # the address is dead soon, and nobody needs it any more
+            fields["asked"] = asked.model_copy(update={"response_url": None}).model_dump_json()
         async with self._pipeline() as pipe:
             pipe.hset(key, mapping=fields | ({"reply_ts": reply_ts} if reply_ts else {}))
             pipe.expire(key, self._ttl_s)
@@ -115,25 +116,36 @@ class Journal:
                 pipe.set(self._key("reply", asked.channel_id, reply_ts), asked.id, ex=self._ttl_s)
 
     async def leave_alone(self, asked: Asked) -> None:
-        """Notes that a message turned out not to be meant for the bot, and forgets what it said."""
-        key = self._key("question", asked.id)
-        fields = {"state": "left_alone", "asked": _without_words(asked), "answered_digest": digest("")}
-        async with self._pipeline() as pipe:
-            pipe.hset(key, mapping=fields)
-            pipe.expire(key, self._ttl_s)
+        """Notes that a message turned out not to be meant for the bot, and forgets what it said; unless an edit has
+        brought other words meanwhile."""
+
+        def decide(known: Entry | None) -> Fields | None:
+            if known is None or known.asked.edited_ts != asked.edited_ts or known.state == "withdrawn":
+                return None
+            return {"state": "left_alone", "asked": _without_words(asked), "settled_edit": asked.edited_ts}
+
+        await self._change(asked.id, decide)
 
     async def withdraw(self, question_id: str) -> None:
         """Forgets question, answer, verdicts and example of a question that was deleted. Its id stays, so that a late
-        delivery of the same question is not answered."""
-        entry = await self.entry(question_id)
+        delivery of the same question is not answered; also one that is not known yet, for a quarter of an hour."""
         key = self._key("question", question_id)
+        fresh = await self._call(self._redis.hsetnx(key, "state", "withdrawn"))
+        if fresh:
+            await self._call(self._redis.expire(key, TOMBSTONE_S))
+
+        def decide(known: Entry | None) -> Fields | None:
+            return {"state": "withdrawn", "asked": _without_words(known.asked)} if known else None
+
+        await self._change(question_id, decide)
         async with self._pipeline() as pipe:
-            pipe.hdel(key, "answer", "answered_digest")
-            if entry:
-                pipe.hset(key, mapping={"state": "withdrawn", "asked": _without_words(entry.asked)})
-                pipe.expire(key, self._ttl_s)
+            pipe.hdel(key, "answer", "settled_edit")
             pipe.delete(self._key("verdicts", question_id))
         await self.remove_example(question_id)
+
+    async def forget_verdicts(self, question_id: str) -> None:
+        """Forgets what people think of an answer that is about to be replaced."""
+        await self._call(self._redis.delete(self._key("verdicts", question_id)))
 
     async def question_of_reply(self, channel_id: str, reply_ts: str) -> str | None:
         """Finds the question that a message of ours answers."""
@@ -161,30 +173,40 @@ class Journal:
     # Verdicts
 
     async def judge(self, verdict: Verdict) -> list[Verdict]:
-        """Keeps a person's verdict on an answer in place of an earlier one; gives all verdicts on it."""
+        """Keeps a person's verdict on an answer in place of an earlier one; gives the verdicts that then stand.
+
+        A verdict that is older than what is known of that person comes late and changes nothing.
+        """
         key = self._key("verdicts", verdict.question_id)
-        async with self._pipeline() as pipe:
-            pipe.hset(key, verdict.user_id, verdict.model_dump_json())
-            pipe.expire(key, self._ttl_s)
+        known = await self._call(self._redis.hget(key, verdict.user_id))
+        if known is None or Verdict.model_validate_json(known).at <= verdict.at:
+            async with self._pipeline() as pipe:
+                pipe.hset(key, verdict.user_id, verdict.model_dump_json())
+                pipe.expire(key, self._ttl_s)
         return await self.verdicts(verdict.question_id)
 
-    async def take_back(self, question_id: str, user_id: str, *, is_helpful: bool) -> list[Verdict]:
-        """Removes a person's verdict if it still is the one that is taken back; gives those that are left."""
-        verdicts = await self.verdicts(question_id)
-        if any(one.user_id == user_id and one.is_helpful == is_helpful for one in verdicts):
-            await self._call(self._redis.hdel(self._key("verdicts", question_id), user_id))
-        return await self.verdicts(question_id)
+    async def take_back(self, verdict: Verdict) -> list[Verdict]:
+        """Takes a person's verdict back if it still is this one; gives the verdicts that then stand."""
+        standing = await self.verdicts(verdict.question_id)
+        if any(one.user_id == verdict.user_id and one.is_helpful == verdict.is_helpful for one in standing):
+            return await self.judge(verdict.model_copy(update={"is_helpful": None}))
+        return standing
 
     async def verdicts(self, question_id: str) -> list[Verdict]:
         """Reads what people think of an answer."""
         values = await self._call(self._redis.hvals(self._key("verdicts", question_id)))
-        return [Verdict.model_validate_json(value) for value in values]
+        verdicts = [Verdict.model_validate_json(value) for value in values]
+        return [verdict for verdict in verdicts if verdict.is_helpful is not None]
 
     # Examples
 
-    async def keep_example(self, example: Example) -> None:
-        """Stores an example, or replaces it."""
+    async def keep_example(self, example: Example, *, entry: Entry | None = None) -> None:
+        """Stores an example, or replaces it. What is needed to take it back lives on with it."""
         async with self._pipeline() as pipe:
+            if entry and entry.reply_ts:
+                pipe.expire(self._key("reply", entry.asked.channel_id, entry.reply_ts), EXAMPLE_S)
+            for kind in ("question", "verdicts"):
+                pipe.expire(self._key(kind, example.question_id), EXAMPLE_S)
             pipe.set(self._key("example", example.id), example.model_dump_json())
             pipe.zadd(self._key("examples"), {example.id: example.created_at.timestamp()})
 
@@ -234,6 +256,21 @@ class Journal:
 
     # Redis
 
+    async def _change(self, question_id: str, decide: Callable[[Entry | None], Fields | None]) -> None:
+        """Changes what is known of a question, by what is known of it at that very moment."""
+        key = self._key("question", question_id)
+
+        async def change(pipe: Any) -> None:
+            known = await pipe.hgetall(key)
+            is_tombstone = "asked" not in known and known.get("state") == "withdrawn"
+            fields = None if is_tombstone else decide(_entry(known))
+            pipe.multi()
+            if fields:
+                pipe.hset(key, mapping=fields)
+                pipe.expire(key, self._ttl_s)
+
+        await self._call(self._redis.transaction(change, key))
+
     async def _call(self, command: Any) -> Any:
         try:
             return await command
@@ -255,6 +292,18 @@ def example_id(question_id: str) -> str:
 def now() -> datetime:
     """The time, aware of its zone."""
     return datetime.now(UTC)
+
+
+def _entry(fields: Mapping[str, str]) -> Entry | None:
+    if "asked" not in fields:
+        return None
+    return Entry(
+        asked=Asked.model_validate_json(fields["asked"]),
+        state=cast(State, fields["state"]),
+        reply_ts=fields.get("reply_ts"),
+        answer=Answer.model_validate_json(fields["answer"]) if "answer" in fields else None,
+        settled_edit=fields.get("settled_edit"),
+    )
 
 
 def _without_words(asked: Asked) -> str:

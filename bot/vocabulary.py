@@ -43,13 +43,15 @@ class Asked(Frozen):
     user_id: str
     user_team_id: str
     text: str
+    edited_ts: str = ""
+    """When the words were last changed, as Slack counts; empty for the first ones."""
     response_url: str | None = None
     """Where a private reply goes: set for commands and message shortcuts only."""
 
     @property
     def is_private(self) -> bool:
         """Whether the asker alone sees the reply."""
-        return self.kind in ("direct", "command")
+        return self.kind in ("direct", "command") or self.channel_id.startswith("D")
 
 
 class Question(Frozen):
@@ -147,6 +149,8 @@ class Answer(Frozen):
     """For a declined question: pages that come nearest, to look at oneself."""
     passages: tuple[Passage, ...] = ()
     """What the persona was given, in the order of its numbers."""
+    query: str = ""
+    """The question as it was searched, understandable without its thread."""
     model: str = ""
     completion: str = ""
     """What the model wrote, before anything was checked."""
@@ -159,7 +163,8 @@ class Verdict(Frozen):
 
     question_id: str
     user_id: str
-    is_helpful: bool
+    is_helpful: bool | None
+    """None when the person has taken it back."""
     at: datetime
 
 

@@ -16,13 +16,18 @@ from redis.exceptions import RedisError
 
 from bot.errors import Broken, TryAgain
 from bot.journal import Failure, Journal, now
+from bot.redacting import redact
 
 if TYPE_CHECKING:
     from docket import Docket
 
-ATTEMPTS = 5
-BEGINNINGS = 8  # a job may be unlucky in several restarts before it is suspected of killing its worker
-RETRY_DELAY = timedelta(seconds=2)
+ATTEMPTS = 9
+"""With delays that double, up to about eight minutes: what is outside often comes back within that time."""
+FIRST_DELAY_S = 2
+KILLS = 7
+"""A job may be unlucky in several restarts before it is suspected of killing its worker."""
+
+CAUSE_CHARACTERS = 500
 
 log = structlog.get_logger()
 
@@ -35,10 +40,20 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class Duty:
-    """What a kind of job does, and what people are told when it was tried in vain."""
+    """What a kind of job does; and the kind of job, given the same payload, that tells people when it was in vain."""
 
     run: Run
-    apologise: Run | None = None
+    apology: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to do."""
+
+    kind: str
+    payload: str
+    thread: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -65,10 +80,11 @@ class Queue:
             payload: str,
             thread: str,
             one_at_a_time: ConcurrencyLimit = ConcurrencyLimit("thread", 1),
-            retry: Retry = Retry(attempts=ATTEMPTS, delay=RETRY_DELAY),
+            retry: Retry = Retry(attempts=ATTEMPTS),
             execution: Execution = CurrentExecution(),
         ) -> None:
-            await self._do(self._duties[kind], kind, payload, execution.key, retry.attempt)
+            if not await self._do(Job(kind, payload, thread, execution.key), retry.attempt):
+                retry.after(timedelta(seconds=FIRST_DELAY_S * 2 ** (retry.attempt - 1)))
 
         docket.register(job)
 
@@ -107,31 +123,32 @@ class Queue:
                 await asyncio.gather(running, return_exceptions=True)
                 raise
 
-    async def _do(self, duty: Duty, kind: str, payload: str, key: str, attempt: int) -> None:
+    async def _do(self, job: Job, attempt: int) -> bool:
+        """Does a job, or gives it up; false when it is to be tried again."""
         # A job that kills its worker never raises, so beginnings are counted, too.
-        begun = await self._journal.attempt(key)
+        begun = await self._journal.attempt(job.key)
         try:
-            if begun > BEGINNINGS:
+            if begun - attempt > KILLS:
                 raise Broken(f"begun {begun} times and never ended")
-            await duty.run(payload)
-            await self._journal.ended(key)
+            await self._duties[job.kind].run(job.payload)
+            await self._journal.ended(job.key)
         except TryAgain as error:
+            log.warning("job_failed", kind=job.kind, key=job.key, attempt=attempt, cause=str(error))
             if attempt < ATTEMPTS:
-                log.warning("job_failed", kind=kind, key=key, attempt=attempt, cause=str(error))
-                raise
-            await self._give_up(duty, kind, payload, key, error)
+                return False
+            await self._give_up(job, error)
         except Exception as error:  # the worker's loop: one poisoned job must not stop the others
-            await self._give_up(duty, kind, payload, key, error)
+            await self._give_up(job, error)
+        return True
 
-    async def _give_up(self, duty: Duty, kind: str, payload: str, key: str, error: Exception) -> None:
-        log.error("job_given_up", kind=kind, key=key, exc_info=error)
-        cause = f"{type(error).__name__}: {error}"
-        await self._journal.give_up(Failure(kind=kind, payload=payload, cause=cause, at=now()))
-        if duty.apologise:
-            try:
-                await duty.apologise(payload)
-            except Exception as apology_error:
-                log.error("apology_failed", kind=kind, key=key, exc_info=apology_error)
+    async def _give_up(self, job: Job, error: Exception) -> None:
+        log.error("job_given_up", kind=job.kind, key=job.key, exc_info=error)
+        duty = self._duties.get(job.kind)
+        if duty and duty.apology:
+            await self.add(duty.apology, job.payload, key=f"{job.key}#apology", thread=job.thread)
+        cause = redact(f"{type(error).__name__}: {error}")[:CAUSE_CHARACTERS]
+        await self._journal.give_up(Failure(kind=job.kind, payload=job.payload, cause=cause, at=now()))
+        await self._journal.ended(job.key)
 
 
 @asynccontextmanager

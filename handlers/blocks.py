@@ -14,6 +14,7 @@ from handlers.mrkdwn import escape, link
 
 Block = dict[str, Any]
 
+QUOTING = "quoting"
 SECTION_LIMIT = 3_000
 ANSWER_LIMIT = 3_800  # chat.update takes 4,000 characters of text
 
@@ -65,8 +66,11 @@ def age(then: datetime, now: datetime) -> str:
 
 def footer(answer: Answer) -> str:
     """The line that every answer ends with."""
-    writer = f" · {escape(answer.model)}" if answer.model else ""
-    return f"Automated answer from the documents; it may be wrong{writer} · `/support privacy`"
+    if answer.model == QUOTING:
+        how = "Automated answer, quoted from the documents; it may be wrong"
+    else:
+        how = "Automated answer from the documents; it may be wrong" + (answer.model and f" · {escape(answer.model)}")
+    return f"{how} · `/support privacy`"
 
 
 def feedback(question_id: str) -> Block:

@@ -4,13 +4,14 @@ be started again after a crash at any point, and then ends as if it had run once
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
 from bot.answering import Reply
-from bot.errors import SlackUnavailable
-from bot.journal import Entry, Journal, now
+from bot.errors import SlackUnavailable, TryAgain
+from bot.journal import Entry, Journal
 from bot.learning import examples
 from bot.vocabulary import Answer, Asked, Question, Turn, Verdict
 from bot.worker import Duty
@@ -60,10 +61,12 @@ class Desk:
     def duties(self) -> Mapping[str, Duty]:
         """The duty of each kind of job."""
         return {
-            "answer": Duty(self.answer, self.apologise),
+            "answer": Duty(self.answer, apology="apologise"),
+            "apologise": Duty(self.apologise),
             "withdraw": Duty(self.withdraw),
             "judge": Duty(self.judge),
-            "command": Duty(self.command, self.apologise_for_command),
+            "command": Duty(self.command, apology="apologise_for_command"),
+            "apologise_for_command": Duty(self.apologise_for_command),
             "home": Duty(self.home),
         }
 
@@ -72,8 +75,10 @@ class Desk:
         entry = await self._journal.entry(question_id)
         if entry is None or entry.is_settled:
             return
-        if entry.asked.is_private and entry.asked.kind == "direct":
+        if entry.asked.kind == "direct":
             await self._introduce(entry.asked)
+        if entry.answer:
+            await examples.question_changed(self._journal, entry)
         question = await self._question(entry.asked)
         if question is None:
             await self._journal.leave_alone(entry.asked)
@@ -96,26 +101,34 @@ class Desk:
         entry = await self._journal.entry(question_id)
         if entry is None:
             return
-        found = await own_replies(self._client, entry, self._bot_user_id) if not entry.reply_ts else []
-        for ts in [entry.reply_ts] if entry.reply_ts else [one["ts"] for one in found]:
-            async with refusal("message_not_found", "channel_not_found"):
+        posted = [entry.reply_ts] if entry.reply_ts else []
+        if not posted:
+            async with refusal("not_in_channel", "missing_scope"):
+                posted = [one["ts"] for one in await own_replies(self._client, entry, self._bot_user_id)]
+        await self._journal.withdraw(question_id)  # first, for Slack may say no for good
+        for ts in posted:
+            try:
                 await call(self._client.chat_delete(channel=entry.asked.channel_id, ts=ts))
-        await self._journal.withdraw(question_id)
+            except SlackRefused as error:
+                log.warning("reply_not_deleted", question=question_id, cause=error.code)
 
     async def judge(self, payload: str) -> None:
         """Keeps a verdict, and proposes an example or takes it back."""
         judged = Judged.model_validate_json(payload)
         question_id = judged.question_id or await self._journal.question_of_reply(judged.channel_id, judged.message_ts)
         entry = await self._journal.entry(question_id) if question_id else None
+        if entry and entry.state in ("posting", "streaming"):
+            raise TryAgain("a thumb on an answer that is not noted yet")
         if entry is None or entry.state != "done":
             return
-        id = entry.asked.id
-        if judged.is_taken_back:
-            verdicts = await self._journal.take_back(id, judged.user_id, is_helpful=judged.is_helpful)
-        else:
-            verdicts = await self._journal.judge(
-                Verdict(question_id=id, user_id=judged.user_id, is_helpful=judged.is_helpful, at=now())
-            )
+        verdict = Verdict(
+            question_id=entry.asked.id,
+            user_id=judged.user_id,
+            is_helpful=judged.is_helpful,
+            at=datetime.fromtimestamp(judged.at_s, UTC),
+        )
+        keep = self._journal.take_back if judged.is_taken_back else self._journal.judge
+        verdicts = await keep(verdict)
         readers = await self._audience.of(entry.asked)
         example = await examples.keep(self._journal, entry, verdicts, readers.audience)
         await respond(judged.response_url, _thanks(judged, is_example=example is not None))
@@ -147,12 +160,16 @@ class Desk:
         readers = await self._audience.of(asked)
         turns: tuple[Turn, ...] = ()
         if asked.thread_ts != asked.ts:
-            async with refusal("thread_not_found", "channel_not_found", "not_in_channel", "missing_scope"):
+            async with refusal("thread_not_found", "channel_not_found", "not_in_channel", "missing_scope") as refused:
                 messages = await thread_messages(self._client, asked)
                 if asked.kind == "follow_up" and not is_for_bot(messages, asked.ts, self._bot_user_id):
                     return None
                 turns = history(messages, asked.ts, self._bot_user_id)
-        return Question(id=asked.id, team_id=asked.team_id, text=asked.text, readable=readers.labels, history=turns)
+            if refused and asked.kind == "follow_up":  # then nobody knows whether it was meant for the bot
+                return None
+        return Question(
+            id=asked.id, team_id=self._journal.team_id, text=asked.text, readable=readers.labels, history=turns
+        )
 
     async def _reply(self, entry: Entry) -> Reply:
         if entry.asked.kind == "command":

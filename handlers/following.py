@@ -34,7 +34,8 @@ def is_for_bot(messages: Sequence[dict[str, Any]], ts: str, bot_user_id: str) ->
         return False
     text, author = to_plain(message.get("text", "")), message.get("user")
     while before and before[-1].get("user") == author:
-        before.pop()
+        if bot_user_id in people_in(before.pop().get("text", "")):  # asked, and not answered yet
+            return bool(_ASKS.search(text))
     if not before or before[-1].get("user") != bot_user_id:
         return False
     answered = next((one.get("user") for one in reversed(before) if one.get("user") != bot_user_id), None)

@@ -4,11 +4,12 @@ Slack gets its 200 only for what will survive us, and within its three seconds."
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
 from pydantic import BaseModel
 
-from bot.journal import Entry, Journal, digest
+from bot.journal import Entry, Journal
 from bot.redacting import redact
 from bot.vocabulary import Asked, Frozen
 from bot.worker import Queue
@@ -21,6 +22,8 @@ class Judged(Frozen):
     user_id: str
     is_helpful: bool
     is_taken_back: bool = False
+    at_s: float
+    """When it was given, by Slack's clock."""
     question_id: str | None = None
     channel_id: str
     message_ts: str
@@ -57,22 +60,22 @@ class Inbox:
             return
         await self._queue_unsettled(await self._journal.accept(asked))
 
-    async def revise(self, question_id: str, text: str) -> None:
-        """Accepts new words for a known question."""
+    async def revise(self, question_id: str, text: str, edited_ts: str) -> bool:
+        """Accepts new words for a question; says whether it is known."""
         entry = await self._journal.entry(question_id)
-        if entry and entry.state != "withdrawn":
-            asked = entry.asked.model_copy(update={"text": redact(to_plain(text))})
-            await self._queue_unsettled(await self._journal.accept(asked, is_edit=True))
+        if entry is None:
+            return False
+        asked = entry.asked.model_copy(update={"text": redact(to_plain(text)), "edited_ts": edited_ts})
+        await self._queue_unsettled(await self._journal.accept(asked))
+        return True
 
     async def withdraw(self, question_id: str) -> None:
-        """Accepts that a question was deleted."""
+        """Accepts that a message was deleted, also one that has not reached us yet or that is long forgotten."""
         entry = await self._journal.entry(question_id)
-        if entry and entry.state != "withdrawn":
+        if entry is None:
+            await self._journal.withdraw(question_id)
+        elif entry.state != "withdrawn":
             await self._queue.add("withdraw", question_id, key=f"{question_id}#withdraw", thread=thread_of(entry.asked))
-
-    async def knows(self, question_id: str) -> bool:
-        """Whether that message was a question."""
-        return await self._journal.entry(question_id) is not None
 
     async def is_in_thread(self, channel_id: str, thread_ts: str) -> bool:
         """Whether the bot takes part in that thread."""
@@ -93,11 +96,19 @@ class Inbox:
 
     async def _queue_unsettled(self, entry: Entry) -> None:
         if not entry.is_settled:
-            key = f"{entry.asked.id}#{digest(entry.asked.text)}"
+            key = f"{entry.asked.id}#{entry.asked.kind}#{entry.asked.edited_ts}"
             await self._queue.add("answer", entry.asked.id, key=key, thread=thread_of(entry.asked))
 
     async def _add(self, kind: str, payload: BaseModel, key: str, thread: str) -> None:
         await self._queue.add(kind, payload.model_dump_json(), key=f"{kind}:{key}", thread=thread)
+
+
+def clock_of(slack_ts: object) -> float:
+    """Reads the time in seconds of one of Slack's timestamps; now, when it is none."""
+    try:
+        return float(str(slack_ts))
+    except ValueError:
+        return time.time()
 
 
 def thread_of(asked: Asked) -> str:
@@ -112,6 +123,7 @@ def asked_in(
     *,
     channel_id: str | None = None,
     user_team_id: str | None = None,
+    edited_ts: str = "",
     response_url: str | None = None,
 ) -> Asked:
     """Reads a question from a message event (https://docs.slack.dev/reference/events/message)."""
@@ -127,6 +139,7 @@ def asked_in(
             "user_id": event["user"],
             "user_team_id": user_team_id or event.get("user_team") or event.get("team") or team_id,
             "text": redact(to_plain(event.get("text") or "")),
+            "edited_ts": edited_ts,
             "response_url": response_url,
         }
     )

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 CALL_TIMEOUT_S = 10
-PASSING = {"ratelimited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
+PASSING = {"internal_error", "fatal_error", "service_unavailable", "request_timeout"}
+
+
+class RateLimited(SlackUnavailable):
+    """Slack did not carry the call out, since there were too many."""
 
 
 class SlackRefused(Broken):
@@ -35,7 +39,9 @@ async def call(request: Awaitable[AsyncSlackResponse]) -> AsyncSlackResponse:
     except SlackApiError as error:
         status, answer = error.response.status_code, error.response.data
         code = answer.get("error", "") if isinstance(answer, dict) else ""
-        if status >= 500 or status == 429 or code in PASSING or not code:
+        if status == 429 or code == "ratelimited":
+            raise RateLimited("Slack asks us to slow down") from error
+        if status >= 500 or code in PASSING or not code:
             raise SlackUnavailable(f"Slack answers {status} {code}".strip()) from error
         raise SlackRefused(code) from error
     except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -63,6 +69,19 @@ async def refusal(*codes: str) -> AsyncIterator[list[str]]:
         if error.code not in codes:
             raise
         refused.append(error.code)
+
+
+def impatient(client: AsyncWebClient) -> AsyncWebClient:
+    """Gives a client for calls that are not worth waiting for when Slack asks us to slow down."""
+    from slack_sdk.web.async_client import AsyncWebClient
+
+    return AsyncWebClient(
+        token=client.token,
+        base_url=client.base_url,
+        timeout=client.timeout,
+        session=client.session,
+        retry_handlers=[],
+    )
 
 
 @asynccontextmanager

@@ -7,8 +7,10 @@ see, and one that takes over after a crash looks in the thread for what its pred
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -17,16 +19,20 @@ from bot.errors import SlackUnavailable
 from bot.journal import Entry, Journal, now
 from bot.vocabulary import Answer, Asked, Citation
 from handlers import blocks
-from handlers.slack import SlackRefused, answers_of, call, refusal
+from handlers.slack import RateLimited, SlackRefused, answers_of, call, impatient, refusal
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
     from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
+LAST_MESSAGES = 50
+"""How much of a long thread is read before a question."""
 SHORT = 2
 """Answers of up to so many sentences are posted whole: a stream of them costs two slow calls and helps nobody."""
 APPEND_EVERY_S = 0.7
 """chat.appendStream takes about 100 calls a minute for a whole workspace."""
+STATUS_S = 1
+"""Longest wait for showing what is going on, in seconds."""
 EVENT_TYPE = "footnote_answer"
 
 log = structlog.get_logger()
@@ -37,6 +43,7 @@ class ThreadReply:
 
     def __init__(self, client: AsyncWebClient, journal: Journal, entry: Entry, *, bot_user_id: str) -> None:
         self._client = client
+        self._impatient = impatient(client)
         self._journal = journal
         self._entry = entry
         self._asked = entry.asked
@@ -47,29 +54,33 @@ class ThreadReply:
         self._sentences = 0
         self._unsent = ""
         self._appended_at = 0.0
+        self._ornament: asyncio.Task[None] | None = None
 
     async def adopt(self) -> None:
         """Finds what an earlier attempt left in the thread, so that it is completed instead of answered twice."""
         if self._entry.state not in ("posting", "streaming"):
             return
-        for message in (await own_replies(self._client, self._entry, self._bot_user_id))[:1]:
-            self._ts = message["ts"]
+        left = await own_replies(self._client, self._entry, self._bot_user_id)
+        self._ts = self._entry.reply_ts or next((message["ts"] for message in left), None)
+        if self._ts is not None and self._entry.state == "streaming":
             async with refusal("message_not_in_streaming_state", "message_not_found"):
-                if _question_id(message) is None:
-                    await call(self._client.chat_stopStream(channel=self._asked.channel_id, ts=message["ts"]))
+                await call(self._client.chat_stopStream(channel=self._asked.channel_id, ts=self._ts))
 
     async def status(self, text: str) -> None:
         """Shows at once what is going on, where the workspace can show it; Slack takes it away with the reply."""
-        if self._ts is not None:
-            return
+        if self._ts is None:
+            self._ornament = asyncio.create_task(self._show_status(text))  # the answer does not wait for it
+
+    async def _show_status(self, text: str) -> None:
         try:
-            await call(
-                self._client.assistant_threads_setStatus(
-                    channel_id=self._asked.channel_id, thread_ts=self._asked.thread_ts, status=text
+            async with asyncio.timeout(STATUS_S):
+                await call(
+                    self._impatient.assistant_threads_setStatus(
+                        channel_id=self._asked.channel_id, thread_ts=self._asked.thread_ts, status=text
+                    )
                 )
-            )
-        except (SlackRefused, SlackUnavailable) as error:
-            log.debug("status_not_shown", cause=str(error))  # an ornament: nothing depends on it
+        except (SlackRefused, SlackUnavailable, TimeoutError) as error:
+            log.debug("status_not_shown", cause=str(error))
 
     async def say(self, sentence: str, citations: Sequence[Citation]) -> None:
         """Shows a checked sentence; the first few are kept back until it is clear that the answer is not short."""
@@ -82,6 +93,8 @@ class ThreadReply:
 
     async def finish(self, answer: Answer) -> None:
         """Completes the answer with its sources and buttons, and notes it."""
+        if self._ornament:
+            await self._ornament  # else it could appear below the answer
         if not (self._is_streaming and await self._stop_stream(answer)):
             if self._ts is None:
                 await self._post(answer)
@@ -93,15 +106,15 @@ class ThreadReply:
         await self._journal.begin(self._asked.id, "streaming")
         try:
             stream = await call(
-                self._client.chat_startStream(
+                self._impatient.chat_startStream(
                     channel=self._asked.channel_id,
                     thread_ts=self._asked.thread_ts,
                     recipient_user_id=self._asked.user_id,
                     recipient_team_id=self._asked.user_team_id,
                 )
             )
-        except SlackRefused as error:
-            log.info("no_stream", cause=error.code)  # an older plan, or the rate is used up: post when it is whole
+        except (SlackRefused, RateLimited) as error:
+            log.info("no_stream", cause=str(error))  # an older plan, or the rate is used up: post when it is whole
             self._can_stream = False
             return
         self._ts, self._is_streaming = stream["ts"], True
@@ -112,11 +125,16 @@ class ThreadReply:
         self._appended_at = time.monotonic()
         try:
             await call(
-                self._client.chat_appendStream(channel=self._asked.channel_id, ts=self._required_ts, markdown_text=text)
+                self._impatient.chat_appendStream(
+                    channel=self._asked.channel_id, ts=self._required_ts, markdown_text=text
+                )
             )
-        except SlackRefused as error:
-            # Streams die of age after minutes, or their reader stops them: the end is an update of the message.
-            log.info("stream_ended", cause=error.code)
+        except RateLimited:
+            self._unsent = text + self._unsent
+        except (SlackRefused, SlackUnavailable) as error:
+            # Streams die of age after minutes, their reader stops them, or nobody knows whether this piece arrived: the
+            # end is an update of the whole message.
+            log.info("stream_ended", cause=str(error))
             self._is_streaming = False
 
     async def _stop_stream(self, answer: Answer) -> bool:
@@ -190,8 +208,13 @@ class PrivateReply:
         """Says nothing yet: a private reply comes whole."""
 
     async def finish(self, answer: Answer) -> None:
-        """Posts the answer where only its asker sees it."""
-        await respond(self._asked.response_url, blocks.answer_text(answer), blocks.whole(answer, now()))
+        """Posts the answer where only its asker sees it. Nobody can look there: after a crash in between it comes a
+        second time, which is better than not at all."""
+        text = blocks.answer_text(answer)
+        try:
+            await respond(self._asked.response_url, text, blocks.whole(answer, now()))
+        except SlackRefused:
+            await respond(self._asked.response_url, text, blocks.whole(answer, now(), feedback_buttons=False))
         await self._journal.settle(self._asked, answer, None)
 
 
@@ -216,19 +239,12 @@ async def respond(response_url: str | None, text: str, shown: list[blocks.Block]
 
 
 async def thread_messages(client: AsyncWebClient, asked: Asked) -> list[dict[str, Any]]:
-    """Reads the thread of a question, oldest first, up to 200 messages."""
-    messages: list[dict[str, Any]] = []
-    async for page in answers_of(
-        client.conversations_replies,
-        channel=asked.channel_id,
-        ts=asked.thread_ts,
-        limit=200,
-        include_all_metadata=True,
-    ):
-        messages += page["messages"]
-        if len(messages) >= 200:
-            break
-    return messages
+    """Reads the thread of a question up to the question, oldest first: its parent, and the last messages."""
+    parent: list[dict[str, Any]] = []
+    last: deque[dict[str, Any]] = deque(maxlen=LAST_MESSAGES)
+    async for message in _replies(client, asked, latest=asked.ts, inclusive=True):
+        (last if parent else parent).append(message)
+    return [*parent, *last]
 
 
 async def own_replies(client: AsyncWebClient, entry: Entry, bot_user_id: str) -> list[dict[str, Any]]:
@@ -236,11 +252,18 @@ async def own_replies(client: AsyncWebClient, entry: Entry, bot_user_id: str) ->
     nothing before it is stopped; there is one answer at a time in a thread."""
     asked = entry.asked
     async with refusal("thread_not_found", "message_not_found", "channel_not_found"):
-        messages = await thread_messages(client, asked)
-        own = [one for one in messages if one.get("user") == bot_user_id and one["ts"] > asked.ts]
+        after = [one async for one in _replies(client, asked, oldest=asked.ts) if one["ts"] > asked.ts]
+        own = [one for one in after if one.get("user") == bot_user_id]
         orphans = [one for one in own if _question_id(one) is None] if entry.state in ("posting", "streaming") else []
         return [one for one in own if _question_id(one) == asked.id] + orphans
     return []
+
+
+async def _replies(client: AsyncWebClient, asked: Asked, **bounds: Any) -> AsyncIterator[dict[str, Any]]:
+    thread = {"channel": asked.channel_id, "ts": asked.thread_ts, "limit": 200, "include_all_metadata": True}
+    async for page in answers_of(client.conversations_replies, **thread, **bounds):
+        for message in page["messages"]:
+            yield message
 
 
 async def _with_buttons(make: Callable[[bool], Awaitable[AsyncSlackResponse]]) -> AsyncSlackResponse:

@@ -27,7 +27,7 @@ def proposed(entry: Entry, verdicts: Iterable[Verdict], place_audience: str, tea
         id=example_id(entry.asked.id),
         team_id=team_id,
         question_id=entry.asked.id,
-        question=entry.asked.text,
+        question=answer.query or entry.asked.text,
         answer=answer.text,
         passages=answer.passages,
         audience=reduce(narrower, (passage.audience for passage in answer.passages), place_audience),
@@ -48,8 +48,19 @@ async def keep(journal: Journal, entry: Entry, verdicts: Iterable[Verdict], plac
         return None
     if stored:
         example = example.model_copy(update={"created_at": stored.created_at})
-    await journal.keep_example(example)
+    await journal.keep_example(example, entry=entry)
     return example
+
+
+async def question_changed(journal: Journal, entry: Entry) -> None:
+    """Takes verdicts and example of an answer along that is about to be replaced; what an admin has approved is kept
+    aside, out of training."""
+    await journal.forget_verdicts(entry.asked.id)
+    stored = await journal.example(example_id(entry.asked.id))
+    if stored and stored.status == "approved":
+        await journal.keep_example(stored.model_copy(update={"status": "quarantined"}))
+    elif stored:
+        await journal.remove_example(entry.asked.id)
 
 
 async def review(

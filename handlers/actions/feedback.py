@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from handlers.inbox import Inbox, Judged
+from handlers.inbox import Inbox, Judged, clock_of
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncApp
@@ -19,6 +19,7 @@ def register(app: AsyncApp, inbox: Inbox) -> None:
             judged = Judged(
                 user_id=body["user"]["id"],
                 is_helpful=thumb == "up",
+                at_s=clock_of(action.get("action_ts")),
                 question_id=question_id,
                 channel_id=container.get("channel_id", ""),
                 message_ts=container.get("message_ts", ""),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def register(app: AsyncApp, inbox: Inbox) -> None:
     async def mentioned(event: dict[str, Any], context: AsyncBoltContext) -> None:
-        if event.get("bot_id") or not event.get("user") or event.get("edited"):
+        if event.get("bot_id") or not event.get("user"):
             return
         asked = asked_in(event, "mention", context.team_id or "", user_team_id=context.actor_team_id)
         await inbox.ask(asked, event.get("client_msg_id"))

@@ -19,7 +19,7 @@ def register(app: AsyncApp, inbox: Inbox) -> None:
     async def said(event: dict[str, Any], context: AsyncBoltContext) -> None:
         team_id, subtype = context.team_id or "", event.get("subtype")
         if subtype == "message_changed":
-            await changed(event, team_id)
+            await changed(event, context)
         elif subtype == "message_deleted":
             await inbox.withdraw(f"{team_id}:{event['channel']}:{event['deleted_ts']}")
         elif subtype in SAID_BY_PEOPLE and event.get("user") and not event.get("bot_id"):
@@ -38,12 +38,19 @@ def register(app: AsyncApp, inbox: Inbox) -> None:
             return "follow_up"
         return None
 
-    async def changed(event: dict[str, Any], team_id: str) -> None:
+    async def changed(event: dict[str, Any], context: AsyncBoltContext) -> None:
         message, before = event.get("message") or {}, event.get("previous_message") or {}
-        question_id = f"{team_id}:{event['channel']}:{message.get('ts')}"
+        text, question_id = message.get("text") or "", f"{context.team_id or ''}:{event['channel']}:{message.get('ts')}"
         if message.get("subtype") == "tombstone":  # deleted, but its thread stays
             await inbox.withdraw(question_id)
-        elif message.get("user") and not message.get("bot_id") and message.get("text") != before.get("text"):
-            await inbox.revise(question_id, message.get("text") or "")
+        elif message.get("user") and not message.get("bot_id") and text != before.get("text"):
+            edited_ts = (message.get("edited") or {}).get("ts") or event.get("event_ts") or ""
+            if await inbox.revise(question_id, text, edited_ts) or not message.get("ts"):
+                return
+            kind = await kind_of(event | message, context.bot_user_id or "")
+            if kind in ("mention", "direct"):  # only now put to the bot, or its first words have not arrived
+                await inbox.ask(
+                    asked_in(message, kind, context.team_id or "", channel_id=event["channel"], edited_ts=edited_ts)
+                )
 
     app.event("message")(said)

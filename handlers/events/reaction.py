@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from handlers.inbox import Inbox, Judged
+from handlers.inbox import Inbox, Judged, clock_of
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncApp
@@ -23,6 +23,7 @@ def register(app: AsyncApp, inbox: Inbox) -> None:
             user_id=event["user"],
             is_helpful=THUMBS[name],
             is_taken_back=is_taken_back,
+            at_s=clock_of(event["event_ts"]),
             channel_id=item["channel"],
             message_ts=item["ts"],
         )

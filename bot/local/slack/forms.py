@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import time
 from typing import Any
 
 from bot.local.slack import block_kit
@@ -17,7 +17,7 @@ def action_of(blocks: list[JSON], action_id: str, value: str | None, picked: Any
         raise WrongUse(f"no element with action_id {action_id!r} is here")
     for block, element in candidates:
         base = {"action_id": action_id, "block_id": block["block_id"], "type": element["type"]}
-        base["action_ts"] = f"{secrets.randbelow(10**10)}.000000"
+        base["action_ts"] = f"{time.time():.6f}"
         if element["type"] == "feedback_buttons":
             for button in (element["positive_button"], element["negative_button"]):
                 if value is None or button["value"] == value or button["value"].endswith(value):
