@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -32,6 +33,21 @@ cli = typer.Typer(
 )
 train = typer.Typer(help="Turn the answers that people liked into training data.", no_args_is_help=True)
 cli.add_typer(train, name="train")
+
+
+def writable(file: Path | None) -> Path | None:
+    """Refuses a file that cannot be written, before the work for it is done; `-` is stdout."""
+    if file is None or str(file) == "-":
+        return file
+    try:
+        there = file if file.exists() else file.parent
+        is_fine = there.is_dir() == (there is not file) and os.access(there, os.W_OK)
+    except OSError:
+        is_fine = False
+    if not is_fine:
+        raise typer.BadParameter(f"{file} cannot be written: is its folder there, and may you write in it?")
+    return file
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 AudienceOption = Annotated[
@@ -180,7 +196,7 @@ def evaluate(
     ],
     audience: AudienceOption = WORKSPACE,
     as_json: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write JSON there; - is stdout.")
+        Path | None, typer.Option("--json", metavar="FILE", callback=writable, help="Write JSON there; - is stdout.")
     ] = None,
 ) -> None:
     """Measure finding and answering on your own questions."""
@@ -209,12 +225,10 @@ def evaluate(
                 )
 
     result = run(measure())
-    if as_json == "-":
-        print_json(result)
-        return
     if as_json:
-        Path(as_json).write_text(json.dumps(result, ensure_ascii=False, indent=1), encoding="utf-8")
-    print_summary(result)
+        write(as_json, json_bytes(result))
+    if str(as_json) != "-":
+        print_summary(result)
 
 
 @cli.command()
@@ -284,7 +298,7 @@ def review(
 
 @train.command("export")
 def export(
-    file: Annotated[Path, typer.Argument(help="The JSON lines file to write.", dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="The JSON lines file to write.", callback=writable)],
     status: Annotated[str, typer.Option(help="candidate, approved, rejected or quarantined.")] = "approved",
 ) -> None:
     """Write examples that everyone in the workspace may read as training lines in OpenAI's chat layout."""
@@ -298,18 +312,17 @@ def export(
         raise typer.BadParameter(f"{status!r} is none of {', '.join(get_args(ExampleStatus))}", param_hint="--status")
     settings = load_settings()
 
-    async def write() -> tuple[int, int]:
+    async def lines() -> tuple[list[bytes], int]:
         team_id = await team_of(settings)
         async with open_journal(settings, team_id) as (_, journal):
             found = [one for one in await journal.examples() if one.status == status]
-        lines = [
-            json.dumps(line, ensure_ascii=False) for line in examples.export(found, load_persona(settings.persona_file))
-        ]
-        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        return len(lines), len(found) - len(lines)
+        persona = load_persona(settings.persona_file)
+        exported = [json_bytes(line, indent=None) for line in examples.export(found, persona)]
+        return exported, len(found) - len(exported)
 
-    written, kept_back = run(write())
-    typer.echo(f"{written} {status} examples written to {file}", err=True)
+    exported, kept_back = run(lines())
+    write(file, b"".join(exported))
+    typer.echo(f"{len(exported)} {status} examples written to {file}", err=True)
     if kept_back:
         typer.echo(f"{kept_back} kept back: not everyone in the workspace may read them", err=True)
 
@@ -375,7 +388,25 @@ def readable(place: str) -> frozenset[str]:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+    typer.echo(json_bytes(value), nl=False)
+
+
+def json_bytes(value: object, indent: int | None = 1) -> bytes:
+    """Gives JSON and a line's end in UTF-8, whatever the terminal speaks; half a character, as a file's name may hold
+    one, becomes an escape, which is JSON too."""
+    return f"{json.dumps(value, ensure_ascii=False, indent=indent)}\n".encode("utf-8", "backslashreplace")
+
+
+def write(file: Path, content: bytes) -> None:
+    """Writes a result, to stdout when the file is `-`; ends with status 2 and the reason when it cannot."""
+    try:
+        if str(file) == "-":
+            typer.echo(content, nl=False)
+        else:
+            file.write_bytes(content)
+    except OSError as error:
+        typer.echo(f"{file} cannot be written: {error.strerror}.", err=True)
+        raise typer.Exit(2) from None
 
 
 def citation_json(citation: Citation) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def bot(tmp_path: Path, *arguments: str | Path, **environment: str) -> subproces
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "bot", *map(str, arguments)],
         cwd=ROOT,
-        env=kept | {"DATA_DIR": str(tmp_path / "data"), **environment},
+        env=kept | {"DATA_DIR": str(tmp_path / "data"), "COLUMNS": "300", **environment},
         capture_output=True,
         text=True,
         timeout=100,
@@ -78,3 +78,40 @@ def test_a_wrong_audience_is_wrong_use(tmp_path: Path, docs: Path) -> None:
     done = bot(tmp_path, "ingest", docs, "--audience", "everybody", "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert "everybody" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("place", ["no/folder/x.jsonl", "docs"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, docs: Path, place: str) -> None:
+    """A missing folder or a folder's own name: status 2 and a sentence, and no library or memory was opened."""
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"id": "1", "question": "How high is the fee?"}\n')
+    for command in (("train", "export", tmp_path / place), ("evaluate", questions, "--json", tmp_path / place)):
+        done = bot(tmp_path, *command)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{tmp_path / place} cannot be written" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path, docs: Path) -> None:
+    """What is only found out while writing ends in the same way."""
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"id": "1", "question": "How high is the fee?"}\n')
+    done = bot(tmp_path, "evaluate", questions, "--json", "/dev/full")
+    assert done.returncode == 2
+    assert "/dev/full cannot be written" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_results_as_json_are_json_whatever_they_hold(tmp_path: Path, docs: Path) -> None:
+    """In a terminal that speaks Latin-1, with signs of other scripts and a file's name that is no text at all."""
+    (docs / "ferry.md").write_text("# Ferry\n\nThe ferry to Gdańsk 渡し船 leaves at noon.\n")
+    (Path(os.fsdecode(os.fsencode(docs) + b"/h\xe4lf.md"))).write_bytes(b"\xff\xfe\xfa")
+    latin = {"PYTHONIOENCODING": "latin-1"}
+    read = report(bot(tmp_path, "ingest", docs, "--json", **latin))
+    assert read["added"] == 2 and "lf.md" in read["failed"][0]["source"]
+    asked = report(bot(tmp_path, "ask", "When does the ferry leave?", "--json", **latin))
+    assert asked["status"] == "answered" and "Gdańsk 渡し船" in asked["citations"][0]["quote"]
+    assert report(bot(tmp_path, "search", "ferry", "--json", **latin))["passages"][0]["document_id"] == "ferry"
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"id": "1", "question": "When does the ferry leave?"}\n')
+    assert report(bot(tmp_path, "evaluate", questions, "--json", "-"))["questions"][0]["status"] == "answered"
