@@ -342,7 +342,8 @@ def load_settings(*, quiet: bool = False) -> Settings:
 
 
 def set_up_log(level: str) -> None:
-    """Logs to stderr: coloured lines for people, JSON lines for machines."""
+    """Logs to stderr: coloured lines for people, JSON lines for machines. Neither shows the values of variables: they
+    hold what people wrote."""
     import structlog
 
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
@@ -353,7 +354,9 @@ def set_up_log(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             *([] if is_shown_to_people else [structlog.processors.format_exc_info]),
-            structlog.dev.ConsoleRenderer() if is_shown_to_people else structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+            if is_shown_to_people
+            else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

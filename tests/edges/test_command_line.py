@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,34 @@ def test_results_as_json_are_json_whatever_they_hold(tmp_path: Path, docs: Path)
     questions = tmp_path / "questions.jsonl"
     questions.write_text('{"id": "1", "question": "When does the ferry leave?"}\n')
     assert report(bot(tmp_path, "evaluate", questions, "--json", "-"))["questions"][0]["status"] == "answered"
+
+
+LOGS_A_FAULT = """
+from bot.__main__ import set_up_log
+set_up_log("INFO")
+import structlog
+def fail(written_by_somebody):
+    raise LookupError("no such page")
+try:
+    fail("my question" + " and my trouble")
+except LookupError:
+    structlog.get_logger().exception("answering_failed")
+"""
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_logged_fault_shows_no_values_of_variables(is_terminal: bool) -> None:
+    """They hold questions, payloads and page texts; where it happened is enough, on a terminal and in a file."""
+    here, there = pty.openpty() if is_terminal else os.pipe()
+    done = subprocess.Popen([sys.executable, "-c", LOGS_A_FAULT], cwd=ROOT, stderr=there)
+    os.close(there)
+    logged = ""
+    try:
+        while piece := os.read(here, 10_000):
+            logged += piece.decode()
+    except OSError:  # how a terminal says that it was left
+        pass
+    os.close(here)
+    assert done.wait(30) == 0
+    assert "answering_failed" in logged and "no such page" in logged and "in fail" in logged
+    assert "my question and my trouble" not in logged
