@@ -105,9 +105,10 @@ async def open_journal(settings: Settings, team_id: str) -> AsyncIterator[tuple[
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the bot is in Slack."""
+    """Who the bot is in Slack, and whose library and journal it uses: its team's, unless TEAM_ID names another."""
 
     team_id: str
+    slack_team_id: str
     bot_user_id: str
 
 
@@ -119,7 +120,8 @@ async def identify(client: AsyncWebClient, settings: Settings) -> Identity:
         me = await call(client.auth_test())
     except SlackRefused as error:
         raise Broken(f"SLACK_BOT_TOKEN is not taken: {error.code}. Copy it again from the app's OAuth page.") from error
-    return Identity(settings.team_id or str(me["team_id"]), str(me["user_id"]))
+    slack_team_id = str(me["team_id"])
+    return Identity(settings.team_id or slack_team_id, slack_team_id, str(me["user_id"]))
 
 
 async def team_of(settings: Settings) -> str:
@@ -186,7 +188,7 @@ async def run_worker(settings: Settings) -> None:
         memory, journal = await stack.enter_async_context(open_journal(settings, identity.team_id))
         thinking = await stack.enter_async_context(open_thinking(settings))
         queue = await stack.enter_async_context(open_queue(memory.docket_url, journal))
-        audience = Audience(client, identity.team_id)
+        audience = Audience(client, identity.slack_team_id)
 
         async def memory_problems() -> list[str]:
             return list((await memory_health(memory.redis)).problems)

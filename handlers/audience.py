@@ -5,8 +5,9 @@ The audience of a reply is everyone who can read the place where it is posted, n
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -35,12 +36,13 @@ NOBODY_KNOWN = Readers(frozenset({PUBLIC}), "nobody")
 
 
 class Audience:
-    """Looks up readers, and remembers them for a minute."""
+    """Looks up readers, and remembers them for a minute. `team_id` is the token's own team: whoever is of another is an
+    outsider."""
 
     def __init__(self, client: AsyncWebClient, team_id: str) -> None:
         self._client = client
         self._team_id = team_id
-        self._remembered: dict[tuple[str, ...], tuple[float, Any]] = {}
+        self._remembered: dict[tuple[str, ...], tuple[float, asyncio.Task[Any]]] = {}
 
     async def of(self, asked: Asked) -> Readers:
         """Gives the readers of the reply to a question."""
@@ -58,7 +60,7 @@ class Audience:
 
     async def is_admin(self, user_id: str) -> bool:
         """Whether Slack says that somebody is an admin or owner of the workspace."""
-        user = await self._remember(MEMBERSHIP_S, self._user, "user", user_id)
+        user = await self._remember(MEMBERSHIP_S, self._user, "admin", user_id)
         return bool(user.get("is_admin") or user.get("is_owner")) and not self._is_outsider(user)
 
     async def _of_channel(self, channel_id: str) -> Readers:
@@ -123,12 +125,17 @@ class Audience:
             "teams", []
         )
 
-    async def _remember(self, seconds: float, look_up: Callable[..., Awaitable[T]], *key: str) -> T:
-        value: T | None
-        until, value = self._remembered.get(key, (0.0, None))
-        if until < time.monotonic():
+    async def _remember(self, seconds: float, look_up: Callable[..., Coroutine[Any, Any, T]], *key: str) -> T:
+        """Looks up once for everybody who asks meanwhile and for `seconds` after; failures are forgotten."""
+        until, task = self._remembered.get(key, (0.0, None))
+        if task is None or until < time.monotonic():
             if len(self._remembered) > 50_000:
                 self._remembered.clear()
-            value = await look_up(*key[1:])
-            self._remembered[key] = (time.monotonic() + seconds, value)
-        return cast(T, value)
+            task = asyncio.create_task(look_up(*key[1:]))
+            self._remembered[key] = (time.monotonic() + seconds, task)
+        try:
+            return cast(T, await asyncio.shield(task))
+        except BaseException:
+            if task.done() and self._remembered.get(key, (0.0, None))[1] is task:
+                del self._remembered[key]
+            raise
