@@ -66,11 +66,10 @@ def age(then: datetime, now: datetime) -> str:
 
 def footer(answer: Answer) -> str:
     """The line that every answer ends with."""
-    if answer.model == QUOTING:
-        how = "Automated answer, quoted from the documents; it may be wrong"
-    else:
-        how = "Automated answer from the documents; it may be wrong" + (answer.model and f" · {escape(answer.model)}")
-    return f"{how} · `/support privacy`"
+    writer = "quoted word for word" if answer.model == QUOTING else escape(answer.model)
+    return " · ".join(
+        filter(None, ("Automated answer from the documents; it may be wrong", writer, "`/support privacy`"))
+    )
 
 
 def feedback(question_id: str) -> Block:

@@ -211,8 +211,6 @@ def test_the_scopes_are_those_that_the_documentation_explains() -> None:
         ("message.mpim", "mpim:history"),
         ("reaction_added", "reactions:read"),
         ("reaction_removed", "reactions:read"),
-        ("member_joined_channel", "channels:read"),
-        ("member_joined_channel", "groups:read"),
     ],
 )
 def test_each_event_has_the_scope_that_slack_demands_for_it(event: str, scope: str) -> None:
