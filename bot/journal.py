@@ -1,6 +1,7 @@
 """What was asked, found, said and judged, in Redis. It promises that one question has one answer whatever is killed
 meanwhile: everything that another worker needs to take over is written before and after each step that people see.
-Every key lives for `retention_days`, but for the examples: those stay until somebody rejects or forgets them.
+Every key lives for `retention_days`, but for the examples, which stay until somebody rejects or forgets them, and for
+what is needed to take those back.
 """
 
 from __future__ import annotations
@@ -70,18 +71,21 @@ class Journal:
     async def accept(self, asked: Asked) -> Entry:
         """Writes a question down, and gives what is known of it then.
 
-        What is known already stays, for a late delivery must not undo an edit. New words are those of a later edit,
-        and those of a message that was left alone before and that somebody now puts to the bot.
+        What is known already stays, for a late delivery must not undo an edit. New are the words of a later edit; and a
+        follow-up that was left alone, or is about to be, becomes a question when somebody puts it to the bot.
         """
 
         def decide(known: Entry | None) -> Fields | None:
             if known is None:
                 return {"state": "accepted", "asked": asked.model_dump_json()}
-            is_put_to_us = known.state == "left_alone" and asked.kind != "follow_up"
-            if is_put_to_us:
-                return {"state": "accepted", "asked": asked.model_dump_json(), "settled_edit": "never"}
-            if asked.edited_ts > known.asked.edited_ts and known.state != "withdrawn":
-                return {"asked": asked.model_dump_json()}
+            if known.state == "withdrawn":
+                return None
+            newest = max(known.asked, asked, key=lambda one: (bool(one.text), one.edited_ts))
+            words = {"text": newest.text, "edited_ts": newest.edited_ts}
+            if known.asked.kind == "follow_up" != asked.kind and known.state in ("accepted", "left_alone"):
+                return {"state": "accepted", "asked": asked.model_copy(update=words).model_dump_json()}
+            if asked.edited_ts > known.asked.edited_ts:
+                return {"asked": known.asked.model_copy(update=words).model_dump_json()}
             return None
 
         await self._change(asked.id, decide)
@@ -100,8 +104,9 @@ class Journal:
         """Notes that a reply is about to be seen, so that whoever takes over looks for it before posting another."""
         key = self._key("question", question_id)
         async with self._pipeline() as pipe:
+            pipe.hdel(key, "reply_ts")  # of a reply that is no longer there
             pipe.hset(key, mapping={"state": state} | ({"reply_ts": reply_ts} if reply_ts else {}))
-            pipe.expire(key, self._ttl_s)
+            self._keep(pipe, key)
 
     async def settle(self, asked: Asked, answer: Answer, reply_ts: str | None) -> None:
         """Notes the answer that people now see, where, and which words it answers."""
@@ -111,16 +116,17 @@ class Journal:
             fields["asked"] = asked.model_copy(update={"response_url": None}).model_dump_json()
         async with self._pipeline() as pipe:
             pipe.hset(key, mapping=fields | ({"reply_ts": reply_ts} if reply_ts else {}))
-            pipe.expire(key, self._ttl_s)
+            self._keep(pipe, key)
             if reply_ts:
-                pipe.set(self._key("reply", asked.channel_id, reply_ts), asked.id, ex=self._ttl_s)
+                pipe.set(self._key("reply", asked.channel_id, reply_ts), asked.id, keepttl=True)
+                self._keep(pipe, self._key("reply", asked.channel_id, reply_ts))
 
     async def leave_alone(self, asked: Asked) -> None:
-        """Notes that a message turned out not to be meant for the bot, and forgets what it said; unless an edit has
-        brought other words meanwhile."""
+        """Notes that a message turned out not to be meant for the bot, and forgets what it said; unless it was edited,
+        or put to the bot, meanwhile."""
 
         def decide(known: Entry | None) -> Fields | None:
-            if known is None or known.asked.edited_ts != asked.edited_ts or known.state == "withdrawn":
+            if known is None or known.asked != asked or known.state == "withdrawn":
                 return None
             return {"state": "left_alone", "asked": _without_words(asked), "settled_edit": asked.edited_ts}
 
@@ -130,17 +136,22 @@ class Journal:
         """Forgets question, answer, verdicts and example of a question that was deleted. Its id stays, so that a late
         delivery of the same question is not answered; also one that is not known yet, for a quarter of an hour."""
         key = self._key("question", question_id)
-        fresh = await self._call(self._redis.hsetnx(key, "state", "withdrawn"))
-        if fresh:
-            await self._call(self._redis.expire(key, TOMBSTONE_S))
+        async with self._pipeline() as pipe:
+            pipe.hsetnx(key, "state", "withdrawn")
+            pipe.expire(key, TOMBSTONE_S, nx=True)
 
         def decide(known: Entry | None) -> Fields | None:
             return {"state": "withdrawn", "asked": _without_words(known.asked)} if known else None
 
         await self._change(question_id, decide)
+        entry = await self.entry(question_id)
         async with self._pipeline() as pipe:
             pipe.hdel(key, "answer", "settled_edit")
             pipe.delete(self._key("verdicts", question_id))
+            if entry:
+                pipe.expire(key, self._ttl_s)
+            if entry and entry.reply_ts:
+                pipe.delete(self._key("reply", entry.asked.channel_id, entry.reply_ts))
         await self.remove_example(question_id)
 
     async def forget_verdicts(self, question_id: str) -> None:
@@ -173,30 +184,30 @@ class Journal:
     # Verdicts
 
     async def judge(self, verdict: Verdict) -> list[Verdict]:
-        """Keeps a person's verdict on an answer in place of an earlier one; gives the verdicts that then stand.
+        """Keeps a person's verdict on an answer; gives the verdicts that then stand.
 
-        A verdict that is older than what is known of that person comes late and changes nothing.
+        The newest counts, whatever comes first: each thumb of each person is kept with when it was given or taken back.
         """
-        key = self._key("verdicts", verdict.question_id)
-        known = await self._call(self._redis.hget(key, verdict.user_id))
-        if known is None or Verdict.model_validate_json(known).at <= verdict.at:
-            async with self._pipeline() as pipe:
-                pipe.hset(key, verdict.user_id, verdict.model_dump_json())
-                pipe.expire(key, self._ttl_s)
-        return await self.verdicts(verdict.question_id)
+        return await self._note(verdict, verdict)
 
     async def take_back(self, verdict: Verdict) -> list[Verdict]:
-        """Takes a person's verdict back if it still is this one; gives the verdicts that then stand."""
-        standing = await self.verdicts(verdict.question_id)
-        if any(one.user_id == verdict.user_id and one.is_helpful == verdict.is_helpful for one in standing):
-            return await self.judge(verdict.model_copy(update={"is_helpful": None}))
-        return standing
+        """Takes a person's verdict back at `verdict.at`; gives the verdicts that then stand."""
+        return await self._note(verdict, verdict.model_copy(update={"is_helpful": None}))
+
+    async def _note(self, verdict: Verdict, noted: Verdict) -> list[Verdict]:
+        key, thumb = self._key("verdicts", verdict.question_id), f"{verdict.user_id}:{verdict.is_helpful}"
+        known = await self._call(self._redis.hget(key, thumb))
+        if known is None or Verdict.model_validate_json(known).at <= verdict.at:
+            async with self._pipeline() as pipe:
+                pipe.hset(key, thumb, noted.model_dump_json())
+                self._keep(pipe, key)
+        return await self.verdicts(verdict.question_id)
 
     async def verdicts(self, question_id: str) -> list[Verdict]:
-        """Reads what people think of an answer."""
+        """Reads what people think of an answer, one verdict for each of them."""
         values = await self._call(self._redis.hvals(self._key("verdicts", question_id)))
-        verdicts = [Verdict.model_validate_json(value) for value in values]
-        return [verdict for verdict in verdicts if verdict.is_helpful is not None]
+        verdicts = sorted((Verdict.model_validate_json(value) for value in values), key=lambda verdict: verdict.at)
+        return list({verdict.user_id: verdict for verdict in verdicts if verdict.is_helpful is not None}.values())
 
     # Examples
 
@@ -233,9 +244,11 @@ class Journal:
     async def attempt(self, job_key: str) -> int:
         """Counts how often a job was begun, kills included, and gives the count."""
         key = self._key("attempts", job_key)
-        count = int(await self._call(self._redis.incr(key)))
-        await self._call(self._redis.expire(key, 86_400))
-        return count
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.incr(key)
+        pipe.expire(key, 86_400)
+        count, _ = await self._call(pipe.execute())
+        return int(count)
 
     async def ended(self, job_key: str) -> None:
         """Forgets how often a job was begun: it has ended well."""
@@ -267,9 +280,14 @@ class Journal:
             pipe.multi()
             if fields:
                 pipe.hset(key, mapping=fields)
-                pipe.expire(key, self._ttl_s)
+                self._keep(pipe, key)
 
         await self._call(self._redis.transaction(change, key))
+
+    def _keep(self, pipe: Any, key: str) -> None:
+        """Lets a key live for as long as is retained, or longer if it does already: an example needs it."""
+        pipe.expire(key, self._ttl_s, nx=True)
+        pipe.expire(key, self._ttl_s, gt=True)
 
     async def _call(self, command: Any) -> Any:
         try:
