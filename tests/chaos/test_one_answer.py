@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from bot.journal import Journal
-from bot.worker import BEGINNINGS
+from bot.worker import KILLS
 from handlers.desk import SORRY
 from tests.local_slack import JSON
 from tests.running_bot import RunningBot, words_of
@@ -150,16 +150,17 @@ async def test_a_question_that_kills_every_worker_is_given_up_and_the_others_are
             return sum([int(await memory.redis.incrby(key, more)) for key in counts])
 
     await eventually(times_begun)
-    await times_begun(BEGINNINGS - 2)
-    for _ in range(2):
-        begun = await times_begun()
-        await bot.kill_worker()
-        await bot.start_worker()
+    await times_begun(KILLS - 1)
+    begun = await times_begun()
+    await bot.kill_worker()
+    await bot.start_worker()
 
-        async def is_begun_again(begun: int = begun) -> bool:
-            return await times_begun() > begun
+    async def is_begun_again() -> bool:
+        return await times_begun() > begun
 
-        await eventually(is_begun_again)
+    await eventually(is_begun_again)
+    await bot.kill_worker()
+    await bot.start_worker()
     model.always(looking_up(*STEPS))
     assert_whole(await bot.ask("U0NOAH", "C0HELP", f"<@{BOT}> {RESET}"))
 
