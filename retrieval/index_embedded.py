@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -148,14 +149,16 @@ class EmbeddedIndex:
             raise Broken(REEMBED)
         matrix = self._matrices.setdefault(team_id, Matrix(self._dimensions))
         matrix.refresh(connection)
+        readable = matrix.readable(query.readable)
         cosines = matrix.cosines(query.vector)
-        by_vector = matrix.best(cosines, query.readable, POOL)
-        by_words = _by_words(connection, query)
+        by_vector = matrix.best(cosines, readable, POOL)
+        by_words = _by_words(connection, query.text, matrix.numbers(readable))
         best = fuse(by_vector, by_words, self._alpha)[:k]
-        passages = _passages(connection, [n for n, _ in best])
+        passages = _passages(connection, [n for n, _ in best], query.readable)
         return [
             Hit(passage=passages[n], score=score, certainty=certainty(float(cosines[matrix.row(n)])))
             for n, score in best
+            if n in passages
         ]
 
     async def _read(
@@ -238,22 +241,21 @@ def _sources(connection: sqlite3.Connection) -> list[Source]:
     ]
 
 
-def _by_words(connection: sqlite3.Connection, query: Query) -> dict[int, float]:
-    """Gives the BM25 score of the readable passages that hold any of the question's words, of the best of them."""
-    asked = " OR ".join(f'"{term}"' for term in words(query.text))
+def _by_words(connection: sqlite3.Connection, text: str, readable: frozenset[int]) -> dict[int, float]:
+    """Gives the BM25 score of the best readable passages that hold any of a text's words. Who may read them is told by
+    the matrix: joining `passages` would read the wide row of every match for its audience alone."""
+    asked = " OR ".join(f'"{term}"' for term in words(text))
     if not asked:
         return {}
-    found = connection.execute(
-        "SELECT n, -bm25(words) AS score FROM words JOIN passages ON n = words.rowid"
-        " WHERE words MATCH ? AND audience IN (SELECT value FROM json_each(?)) ORDER BY score DESC LIMIT ?",
-        (asked, json.dumps(sorted(query.readable)), POOL),
-    )
-    return dict(found)
+    found = connection.execute("SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank", (asked,))
+    return dict(islice((match for match in found if match[0] in readable), POOL))
 
 
-def _passages(connection: sqlite3.Connection, numbers: list[int]) -> dict[int, Passage]:
+def _passages(connection: sqlite3.Connection, numbers: list[int], readable: frozenset[str]) -> dict[int, Passage]:
+    """Reads passages by number, those that may be read as they stand now."""
     rows = connection.execute(
-        f"SELECT n, {_COLUMNS} FROM passages WHERE n IN (SELECT value FROM json_each(?))",  # noqa: S608
-        (json.dumps(numbers),),
+        f"SELECT n, {_COLUMNS} FROM passages WHERE n IN (SELECT value FROM json_each(?))"  # noqa: S608
+        " AND audience IN (SELECT value FROM json_each(?))",
+        (json.dumps(numbers), json.dumps(sorted(readable))),
     )
     return {row[0]: Passage.model_validate(dict(zip(_FIELDS, row[1:], strict=True))) for row in rows}

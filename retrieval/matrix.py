@@ -48,10 +48,17 @@ class Matrix:
         cosines: Vectors = self._vectors @ vector
         return cosines
 
-    def best(self, cosines: Vectors, readable: frozenset[str], most: int) -> dict[int, float]:
-        """Gives the cosines of the best readable rows by their numbers. A row without an audience is not readable."""
-        codes = [code for label, code in self._labels.items() if label in readable]
-        rows: NDArray[np.intp] = np.flatnonzero(np.isin(self._audiences, codes))
+    def readable(self, audiences: frozenset[str]) -> NDArray[np.intp]:
+        """Gives the rows that these audiences may read. A row without an audience is not readable."""
+        codes = [code for label, code in self._labels.items() if label in audiences]
+        return np.flatnonzero(np.isin(self._audiences, codes))
+
+    def numbers(self, rows: NDArray[np.intp]) -> frozenset[int]:
+        """Gives the numbers of rows."""
+        return frozenset(self._numbers[rows].tolist())
+
+    def best(self, cosines: Vectors, rows: NDArray[np.intp], most: int) -> dict[int, float]:
+        """Gives the cosines of the best of these rows by their numbers."""
         if len(rows) > most:
             rows = rows[np.argpartition(-cosines[rows], most - 1)[:most]]
         return {int(self._numbers[row]): float(cosines[row]) for row in rows}

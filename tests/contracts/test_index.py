@@ -68,6 +68,15 @@ async def test_a_row_without_an_audience_is_unreadable(library: Shelf, index_kin
     assert await library.ids("lost page", EVERYBODY | {"", "None", "null"}) == ["kept"]
 
 
+async def test_a_row_that_loses_its_audience_is_lost_with_the_next_search(library: Shelf, index_kind: Kind) -> None:
+    """Who may read a row is what the row says now, not what was remembered of it."""
+    await library.put("lost", "A lost page.")
+    await library.put("kept", "A kept page.")
+    assert await library.ids("lost page") == ["lost", "kept"]
+    await index_kind.take_audience(library.team_id, form_of(library.embedder.id, "test"), "lost")
+    assert await library.ids("lost page", EVERYBODY | {"", "None", "null"}) == ["kept"]
+
+
 async def test_teams_never_meet(library: Shelf, index_kind: Kind) -> None:
     """What one team stores, another neither finds nor counts nor removes, though ids and sources are the same."""
     await library.put("page", "The same page.")
