@@ -48,7 +48,7 @@ class ThreadReply:
         self._entry = entry
         self._asked = entry.asked
         self._bot_user_id = bot_user_id
-        self._ts: str | None = entry.reply_ts if entry.state == "done" else None
+        self._ts = entry.reply_ts
         self._can_stream = True
         self._is_streaming = False
         self._sentences = 0
@@ -60,8 +60,9 @@ class ThreadReply:
         """Finds what an earlier attempt left in the thread, so that it is completed instead of answered twice."""
         if self._entry.state not in ("posting", "streaming"):
             return
-        left = await own_replies(self._client, self._entry, self._bot_user_id)
-        self._ts = self._entry.reply_ts or next((message["ts"] for message in left), None)
+        if self._ts is None:
+            left = await own_replies(self._client, self._entry, self._bot_user_id)
+            self._ts = next((message["ts"] for message in left), None)
         if self._ts is not None and self._entry.state == "streaming":
             async with refusal("message_not_in_streaming_state", "message_not_found"):
                 await call(self._client.chat_stopStream(channel=self._asked.channel_id, ts=self._ts))
