@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import TellUser
-from retrieval.embedding import BATCH, QUERIES_REMEMBERED
+from retrieval.embedding import QUERIES_REMEMBERED
 
 if TYPE_CHECKING:
     from retrieval.embedding import Vectors
@@ -58,7 +58,7 @@ class SentenceTransformerEmbedder:
         return vector
 
 
-_HOW = {"batch_size": BATCH, "normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
+_HOW = {"batch_size": 8, "normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
 
 
 def _version(model: Any, name: str) -> str:

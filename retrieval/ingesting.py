@@ -25,7 +25,7 @@ from retrieval.reading import Reader, Unread
 Result = TypeVar("Result")
 Progress = Callable[[int, int, str], None]
 """Called with how many documents are read, how many are expected, and where the last one stands."""
-BATCH_PASSAGES = 128
+BATCH_PASSAGES = 256
 
 
 @dataclass(frozen=True)

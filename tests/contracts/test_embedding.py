@@ -68,6 +68,10 @@ def test_what_is_too_long_is_cut_not_refused(minilm: MiniLM) -> None:
 def test_tokens_are_counted_without_a_limit(minilm: MiniLM) -> None:
     """The chunker must see how long a text really is, even beyond what the model reads."""
     assert minilm.count_tokens(["one two three", "word " * 1000, ""]) == [3, 1000, 0]
+    texts = [*real_texts(), "naïve café_crème", "日本語 текст", "1,000.5 x::y --flag `code_x`"]
+    whole = minilm.uncut_tokenizer.encode_batch(texts, add_special_tokens=False)
+    assert minilm.count_tokens(texts) == [len(encoding) for encoding in whole]
+    assert minilm.count_tokens(["a😬b" + "c" * 300])[0] >= len(minilm.uncut_tokenizer.encode("a😬b" + "c" * 300))
 
 
 def test_passages_fit_into_what_the_model_reads(minilm: MiniLM) -> None:

@@ -148,7 +148,7 @@ async def test_a_sync_that_broke_off_is_finished_by_the_next_one(
 ) -> None:
     """When the store goes away in the middle, what is in stays in, and only the rest is embedded by the next sync."""
     (docs / "all.jsonl").write_text("\n".join(json.dumps({"id": f"d{n}", "text": f"Text {n}."}) for n in range(600)))
-    index.puts_left = 2
+    index.puts_left = 1
     with pytest.raises(LibraryUnavailable):
         await library.ingest(TEAM, docs)
     index.puts_left = 1_000
