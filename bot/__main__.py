@@ -331,7 +331,7 @@ def load_settings(*, quiet: bool = False) -> Settings:
     """Reads the settings and sets up the log; a quiet one tells warnings only. Ends with status 2 and the names of the
     variables when they are wrong."""
     try:
-        settings = Settings()
+        settings = Settings.from_environment(os.environ)
     except ValidationError as error:
         for one in error.errors(include_input=False, include_url=False):  # an input may be a secret
             name = ".".join(str(part) for part in one["loc"]).upper()

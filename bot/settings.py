@@ -3,11 +3,11 @@ embedded; each outside part is chosen by whether its URL or key is there."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from bot.errors import TellUser
 
@@ -15,10 +15,10 @@ SLACK_API = "https://slack.com/api/"
 LOCAL_TEAM = "T0LOCAL"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings; a variable's name is the field's in capitals. The README's table is compared with this class."""
 
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     slack_bot_token: SecretStr | None = Field(None, description="Bot token, `xoxb-…`")
     slack_app_token: SecretStr | None = Field(
@@ -32,7 +32,7 @@ class Settings(BaseSettings):
         None,
         description=f"Workspace whose library is used; default the token's team, without a token `{LOCAL_TEAM}`",
     )
-    admin_users: Annotated[frozenset[str], NoDecode] = Field(
+    admin_users: frozenset[str] = Field(
         frozenset(),
         description="Slack user ids, with commas between, who are admins beside the workspace's own",
     )
@@ -83,6 +83,13 @@ class Settings(BaseSettings):
     )
     port: int = Field(3000, description="Port of `web`: health, and Slack's events without Socket Mode")
     log_level: str = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Reads the variables that are set; an empty one counts as not set. Raises pydantic's ValidationError, whose
+        places are the fields."""
+        given = {name: environment.get(name.upper()) for name in cls.model_fields}
+        return cls.model_validate({name: value for name, value in given.items() if value})
 
     @field_validator("admin_users", mode="before")
     @classmethod

@@ -5,6 +5,7 @@ model of its own: its vectors differ (mean cosine .994), so `EMBEDDING_MODEL=min
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import warnings
@@ -77,6 +78,6 @@ if __name__ == "__main__":
     from bot.settings import Settings
 
     try:
-        sys.stdout.write(f"{export_minilm(Settings().data_dir)}\n")
+        sys.stdout.write(f"{export_minilm(Settings.from_environment(os.environ).data_dir)}\n")
     except TellUser as told:
         sys.exit(str(told))
