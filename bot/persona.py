@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from bot.citing import is_connecting
 from bot.claims import read
@@ -43,6 +44,7 @@ _REFUSES = re.compile(
     |(?:documents?|passages?|context|documentation)\s+(?:do|does)(?:\s+not|n't)\s+(?:contain|mention|say|answer|provide|include))""",
     re.IGNORECASE | re.VERBOSE,
 )
+_PLAIN = re.compile(r"---\n((?:[a-z]+: (?!null\b)[A-Za-z][\w ,.!?'’-]*\n)+)---\n(.*)", re.DOTALL)
 _STEP = re.compile(r"^[ \t]*\d{1,3}[.)][ \t]", re.MULTILINE)
 _ENDS_IN_MARK = re.compile(rf"(?:{MARK})[\s.!?…:\"'”’)*_]*$")
 _CODE_BLOCK = re.compile(r"```.*?```|~~~.*?~~~", re.DOTALL)
@@ -67,24 +69,20 @@ def load_persona(path: Path | None = None) -> Persona:
 
     Raises TellUser, naming the file and what is wrong with it.
     """
-    import frontmatter
-    import yaml
-
     chosen = path or Path(__file__).with_name("persona.md")
     try:
-        page = frontmatter.loads(chosen.read_text(encoding="utf-8"))
+        text = chosen.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise TellUser(f"There is no persona file at {chosen}. Correct PERSONA_FILE, or unset it.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise TellUser(f"The persona file {chosen} cannot be read as UTF-8 text: {error}.") from error
-    except yaml.YAMLError as error:
-        raise TellUser(f"The lines between the --- marks of {chosen} are not valid YAML: {error}") from error
-    given = {key: " ".join(str(value).split()) for key, value in page.metadata.items() if value is not None}
+    fields, manner = _parts(text, chosen)
+    given = {key: " ".join(str(value).split()) for key, value in fields.items() if value is not None}
     if unknown := sorted(given.keys() - {"name", "company", "refusal", "human"}):
         raise TellUser(
             f"{chosen} sets {', '.join(unknown)}, which a persona does not have; it has name, company, refusal, human."
         )
-    if not page.content.strip():
+    if not manner.strip():
         raise TellUser(f"{chosen} has no text below its --- lines: describe tone and format there.")
     if path is not None:
         given = load_persona().model_dump(exclude={"manner"}) | given
@@ -92,7 +90,22 @@ def load_persona(path: Path | None = None) -> Persona:
         raise TellUser(f"{chosen} lacks {', '.join(missing)} between its --- lines.")
     if len(_sentences(given["refusal"])) != 1 or re.search(MARK, given["refusal"]):
         raise TellUser(f"The refusal in {chosen} must be one sentence without marks.")
-    return Persona(manner=page.content.strip(), **given)
+    return Persona(manner=manner.strip(), **given)
+
+
+def _parts(text: str, file: Path) -> tuple[dict[str, Any], str]:
+    """Splits a persona file into the fields between its --- lines and what stands below. YAML is only called for where
+    a field is more than a line of words: its import takes longer than all else that a persona needs."""
+    if plain := _PLAIN.fullmatch(text):
+        return dict(line.split(": ", 1) for line in plain[1].splitlines()), plain[2]
+    import frontmatter
+    import yaml
+
+    try:
+        page = frontmatter.loads(text)
+    except yaml.YAMLError as error:
+        raise TellUser(f"The lines between the --- marks of {file} are not valid YAML: {error}") from error
+    return page.metadata, page.content
 
 
 def one_line(persona: Persona) -> str:

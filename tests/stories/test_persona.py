@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from bot.errors import TellUser
 from bot.persona import Persona, format_problems, load_persona, messages, one_line, training_messages
 from bot.vocabulary import Passage, Turn
 
+ROOT = Path(__file__).parents[2]
 PERSONA = load_persona()
 KEYS = Passage(
     id="k",
@@ -41,6 +44,29 @@ def test_an_operators_file_changes_what_it_names(tmp_path: Path) -> None:
     assert (persona.name, persona.company, persona.manner) == ("Heron", "Heronpost", "Be brief.")
     assert persona.refusal == PERSONA.refusal
     assert one_line(persona) == "You are a support agent for Heronpost."
+
+
+def test_fields_may_be_plain_words_or_any_yaml(tmp_path: Path) -> None:
+    """The same persona, whether its lines are plain, quoted, folded or commented on."""
+    plain = load_persona(file(tmp_path, "---\nname: Heron\nhuman: Ask a person, don't wait.\n---\nBe brief.\n"))
+    for number, fields in enumerate(
+        (
+            "name: 'Heron'\nhuman: Ask a person, don't wait.",
+            "# us\nname: Heron # bird\nhuman: >\n  Ask a person,\n  don't wait.",
+        )
+    ):
+        (tmp_path / str(number)).mkdir()
+        assert load_persona(file(tmp_path / str(number), f"---\n{fields}\n---\n\nBe brief.\n\n")) == plain
+    (tmp_path / "null").mkdir()
+    nameless = load_persona(file(tmp_path / "null", "---\nname: null\ncompany: 'a: b'\n---\nBe brief."))
+    assert (nameless.name, nameless.company) == (PERSONA.name, "a: b")
+
+
+def test_the_persona_that_comes_along_needs_no_yaml() -> None:
+    """It is read at every start, and YAML would take longer to import than all the rest of it."""
+    code = "import sys; from bot.persona import load_persona; load_persona(); print('yaml' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize(
