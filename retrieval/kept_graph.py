@@ -26,7 +26,7 @@ def open_session(model: Path, sha256: str, folder: Path | None) -> Any:
     if folder is not None:
         with suppress(OSError):  # a folder that cannot be written, a full disk, a damaged file
             return _open_kept(model, sha256, folder)
-    return _session(checked(model, sha256).read_bytes(), _options())
+    return _session(checked(model, sha256), _options())
 
 
 def _open_kept(model: Path, sha256: str, folder: Path) -> Any:
@@ -40,17 +40,17 @@ def _open_kept(model: Path, sha256: str, folder: Path) -> Any:
             if not _is_whole(kept):
                 for old in folder.glob(f"{family}-*"):  # of another version, damaged, or begun and never ended
                     shutil.rmtree(old)
-                _make(checked(model, sha256).read_bytes(), kept)
+                _make(checked(model, sha256), kept)
     options = _options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return _session(str(kept / _GRAPH), options)
+        return _session(kept / _GRAPH, options)
     except OSError:
         shutil.rmtree(kept)  # the next one makes it anew
         raise
 
 
-def _make(model: bytes, kept: Path) -> None:
+def _make(model: Path, kept: Path) -> None:
     import onnxruntime
 
     begun = kept.with_name(f"{kept.name}-begun")
@@ -104,12 +104,12 @@ def _options() -> Any:
     return options
 
 
-def _session(model: str | bytes, options: Any) -> Any:
+def _session(model: Path, options: Any) -> Any:
     """Opens a session. Raises OSError when ONNX Runtime cannot read the model, or write what it was told to."""
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile
 
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
         raise OSError(str(error)) from error

@@ -35,7 +35,9 @@ class Library:
     def __init__(self, index: Index, embedder: Embedder, form: str, threshold: float, model: str) -> None:
         self._index, self._embedder, self._form = index, embedder, form
         self._threshold, self._model = threshold, model
-        self._cores = ThreadPoolExecutor(os.cpu_count() or 1, "library-cpu")
+        # Threads of their own, so that no question waits behind a batch of passages, which takes seconds.
+        self._asking = ThreadPoolExecutor(os.cpu_count() or 1, "library-asking")
+        self._ingesting = ThreadPoolExecutor(2, "library-ingesting")
 
     async def find(self, question: Question, k: int = 5) -> Found:
         """Finds the `k` best passages that everyone at the place of the question may read.
@@ -90,7 +92,7 @@ class Library:
             base_url=base_url or before.base_url,
         )
         reader = Reader(root, name, told.audience, told.base_url)
-        sync = Sync(team_id, told, reader, self._index, self._embedder, self._cores)
+        sync = Sync(team_id, told, reader, self._index, self._embedder, self._ingesting)
         return await sync.run(self._form, progress)
 
     async def sync(self, team_id: str, name: str, progress: Progress | None = None) -> IngestReport:
@@ -123,7 +125,8 @@ class Library:
 
     async def close(self) -> None:
         """Lets go of the index and the threads."""
-        self._cores.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._asking, self._ingesting):
+            threads.shutdown(wait=False, cancel_futures=True)
         await self._index.close()
 
     def _may_be_shown(self, hit: Hit, question: Question) -> bool:
@@ -140,7 +143,7 @@ class Library:
         return name
 
     async def _compute(self, work: Callable[..., Result], *arguments: object) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._cores, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._asking, work, *arguments)
 
 
 def _absolute(source: str | Path) -> Path:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bot.errors import LibraryUnavailable, TellUser
 from bot.settings import Settings
@@ -165,6 +168,32 @@ async def test_two_syncs_of_one_source_at_a_time_do_no_harm(library: Library, do
     await asyncio.gather(library.ingest(TEAM, docs), library.ingest(TEAM, docs))
     status = await library.status(TEAM)
     assert (status.documents, status.passages) == (20, 20)
+
+
+async def test_no_question_waits_for_an_ingest(index: FlakyIndex, docs: Path) -> None:
+    """While the embedder is busy with passages for as long as it likes, questions are answered."""
+    may_go_on = threading.Event()
+    busy = threading.Semaphore(0)
+
+    class BusyEmbedder(HashingEmbedder):
+        def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            busy.release()
+            assert may_go_on.wait(30)
+            return super().embed_passages(texts)
+
+    (docs / "a.md").write_text("Text a.")
+    library = Library(index, BusyEmbedder(), form_of("hashing/1", "test"), threshold=0.75, model="hashing")
+    ingests = [asyncio.create_task(library.ingest(TEAM, docs, name=f"docs{number}")) for number in range(4)]
+    try:
+        for _ in range(2):
+            assert await asyncio.to_thread(busy.acquire, timeout=10)
+        async with asyncio.timeout(10):
+            assert await held(library) == set()
+    finally:
+        may_go_on.set()
+        await asyncio.gather(*ingests)
+    assert await held(library) == {"a"}
+    await library.close()
 
 
 async def test_another_folder_of_the_same_name_does_not_empty_the_first(
