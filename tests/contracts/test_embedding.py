@@ -85,6 +85,17 @@ def test_a_remembered_question_cannot_be_changed_by_who_asked(minilm: MiniLM) ->
         minilm.embed_query("a question")[0] = 1
 
 
+def test_what_is_kept_of_the_model_is_the_same_model(minilm: MiniLM, tmp_path: Path) -> None:
+    """Vectors by the optimised graph in the data folder equal those by the wheel's file, one by one and in batches."""
+    texts = real_texts()[:60]
+    for _ in ("makes it", "loads it"):
+        kept = MiniLM(kept_in=tmp_path)
+        assert np.allclose(kept.embed_passages(texts), minilm.embed_passages(texts), atol=1e-6)
+        assert np.allclose(kept.embed_query(texts[0]), minilm.embed_query(texts[0]), atol=1e-6)
+        assert kept.id == minilm.id
+    assert [file.name for file in tmp_path.rglob("weights.bin")] == ["weights.bin"]
+
+
 def test_another_file_than_the_tested_one_is_refused(tmp_path: Path) -> None:
     """A model file that is not the one whose quality was measured does not run; the message says which and what."""
     fake = tmp_path / "model.onnx"
