@@ -63,7 +63,7 @@ def demo(
     """Try everything on this machine: a local Slack on a web page, a sample company, no account, no key."""
     from bot.demo import run_demo
 
-    run(run_demo(load_settings(quiet=True), port=port, over_http=http))
+    run(run_demo(load_settings(log_level="WARNING"), port=port, over_http=http))
 
 
 @cli.command()
@@ -76,7 +76,7 @@ def ask(
     from bot.terminal import SilentReply, TerminalReply
     from bot.wiring import open_thinking, team_of
 
-    settings = load_settings()
+    settings = load_settings(log_level="CRITICAL")
 
     async def answer() -> bool:
         team_id = await team_of(settings)
@@ -85,6 +85,8 @@ def ask(
                 Question(id=f"{team_id}:terminal:0", team_id=team_id, text=question, readable=readable(audience)),
                 SilentReply() if as_json else TerminalReply(),
             )
+            if answer.status == "declined" and not answer.nearest:
+                typer.echo("The library holds nothing to read here. `python -m bot ingest FOLDER` fills it.", err=True)
         if as_json:
             print_json(
                 {
@@ -162,7 +164,7 @@ def search(
     """Show which passages the library finds, best first."""
     from bot.wiring import open_library_of
 
-    settings = load_settings()
+    settings = load_settings(log_level="CRITICAL")
 
     async def find() -> list[dict[str, Any]]:
         async with open_library_of(settings) as (team_id, library):
@@ -258,7 +260,7 @@ def doctor(as_json: Json = False) -> None:
     """Check every dependency, scope and setting, and say what to do."""
     from bot.doctor import examine, print_findings
 
-    findings = run(examine(load_settings()))
+    findings = run(examine(load_settings(log_level="CRITICAL")))
     if as_json:
         print_json({"findings": [finding.model_dump() for finding in findings]})
     else:
@@ -327,9 +329,11 @@ def export(
         typer.echo(f"{kept_back} kept back: not everyone in the workspace may read them", err=True)
 
 
-def load_settings(*, quiet: bool = False) -> Settings:
-    """Reads the settings and sets up the log; a quiet one tells warnings only. Ends with status 2 and the names of the
-    variables when they are wrong."""
+def load_settings(*, log_level: str | None = None) -> Settings:
+    """Reads the settings and sets up the log, at another level where a command speaks for itself.
+
+    Ends with status 2 and the names of the variables when they are wrong.
+    """
     try:
         settings = Settings.from_environment(os.environ)
     except ValidationError as error:
@@ -337,7 +341,7 @@ def load_settings(*, quiet: bool = False) -> Settings:
             name = ".".join(str(part) for part in one["loc"]).upper()
             typer.echo(f"{name}: {one['msg']}" if name else one["msg"].removeprefix("Value error, "), err=True)
         raise typer.Exit(2) from None
-    set_up_log("WARNING" if quiet else settings.log_level)
+    set_up_log(log_level or settings.log_level)
     return settings
 
 

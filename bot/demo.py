@@ -49,7 +49,14 @@ async def run_demo(settings: Settings, *, port: int, over_http: bool) -> None:
         ts = await _post(local["LOCAL_SLACK_URL"], f"<@{bot_id}> {FIRST_QUESTION}")
         page = f"{local['LOCAL_SLACK_URL']}/#{CHANNEL}/{ts}"
         console.print(f"\nOpen [bold]{page}[/bold]\n", highlight=False)
-        console.print('Ask there, or in another terminal: python -m bot ask "What is ERR-4021?". Ctrl-C ends it.')
+        python = Path(sys.executable)
+        shown = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+        console.print(
+            "Ask there as anybody: Maya is a member, Ada an admin, Noah reads the private #incidents, Gus is a guest.\n"
+            f'In another terminal: {shown} -m bot ask "What is ERR-4021?"\n'
+            f"Everything is kept in {settings.data_dir}; remove that folder to start anew. Ctrl-C ends the demo.",
+            highlight=False,
+        )
         await until_stopped(working)
 
 

@@ -107,6 +107,16 @@ class Settings(BaseModel):
         """Whether a real Slack is at the other end."""
         return self.slack_bot_token is not None and self.slack_api_url.rstrip("/") == SLACK_API.rstrip("/")
 
+    def refuse_to_listen_to_nothing(self) -> None:
+        """Stops `web` and `worker` from waiting for a Slack that nobody has named. Raises TellUser."""
+        if self.slack_bot_token is None:
+            raise TellUser(
+                "SLACK_BOT_TOKEN is not set: `web` and `worker` need a Slack app (the README says how to make one). "
+                "To try Footnote without one: `make demo`."
+            )
+        if self.slack_app_token is None and self.slack_signing_secret is None:
+            raise TellUser("Set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (signed HTTP); see the README.")
+
     def refuse_accidental_embedding(self) -> None:
         """Stops `web` and `worker` from starting empty on an ephemeral disk because a variable is missing.
 
@@ -116,6 +126,6 @@ class Settings(BaseModel):
         if self.is_production and missing and not self.allow_embedded:
             names = " and ".join(name.upper() for name in missing)
             raise TellUser(
-                f"A Slack token is set but {names} is not. Set {names}, or ALLOW_EMBEDDED=1 to keep everything in "
+                f"A Slack token is set, but not {names}. Set {names}, or ALLOW_EMBEDDED=1 to keep everything in "
                 f"{self.data_dir} on this machine."
             )

@@ -154,6 +154,7 @@ async def open_web(settings: Settings, *, host: str = "") -> AsyncIterator[int]:
     from handlers.inbox import Inbox
     from handlers.slack import open_client
 
+    settings.refuse_to_listen_to_nothing()
     settings.refuse_accidental_embedding()
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(settings))
@@ -181,6 +182,7 @@ async def run_worker(settings: Settings) -> None:
     from handlers.desk import Desk
     from handlers.slack import open_client
 
+    settings.refuse_to_listen_to_nothing()
     settings.refuse_accidental_embedding()
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(settings))
@@ -319,8 +321,8 @@ async def examine_library(settings: Settings) -> list[Finding]:
         status = await library.status(team_id)
     found = f"{status.backend}, {status.documents:,} pages, {status.passages:,} passages, {status.embedding_model}"
     if not status.is_ready:
-        advice = "The vector store is not ready: look at its log, and at REST and gRPC both."
-        return [Finding(part="Library", is_fine=False, found=found, advice=advice)]
+        advice = "Check WEAVIATE_URL, WEAVIATE_GRPC_URL and WEAVIATE_API_KEY, and that REST and gRPC both answer."
+        return [Finding(part="Library", is_fine=False, found=f"{status.backend} does not answer", advice=advice)]
     if not status.passages:
         return [Finding(part="Library", is_fine=True, found=f"{found}: `python -m bot ingest FOLDER` fills it")]
     return [Finding(part="Library", is_fine=True, found=found)]

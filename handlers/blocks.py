@@ -162,7 +162,7 @@ PRIVACY = (
     "*What I store.* Your question with secrets and e-mail addresses replaced, my answer, and your 👍 or 👎, for a "
     "limited time. A 👍 on an answer in a channel proposes question and answer as a training example, which an admin "
     "reviews; from direct messages and private answers nothing becomes an example.\n"
-    "*How to object.* Delete your question: my answer and its example go with it. Take back your 👍: the proposal goes "
-    "with it. For anything else, ask an admin of this workspace.\n"
+    "*How to object.* Delete your question: my answer and its example go with it. Take back your 👍 (remove the "
+    "reaction, or press 👎): the proposal goes with it. For anything else, ask an admin of this workspace.\n"
     "My answers are automated and may be wrong: check the sources."
 )
