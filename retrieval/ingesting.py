@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -75,9 +76,11 @@ class Sync:
         pages: list[Page] = []
         while batch or pages:
             drafts = batch.drafts if batch else []
-            upcoming, embedded, _ = await asyncio.gather(
-                self._compute(next, batches, None), self._compute(self._embed, drafts), self._store(pages)
-            )
+            async with _together() as group:
+                reading = group.create_task(self._compute(next, batches, None))
+                embedding = group.create_task(self._compute(self._embed, drafts))
+                group.create_task(self._store(pages))
+            upcoming, embedded = reading.result(), embedding.result()
             if batch and progress:
                 progress(batch.done, total, batch.place)
             batch, pages = upcoming, embedded
@@ -164,6 +167,16 @@ class Sync:
 
     async def _compute(self, work: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._cores, work, *arguments)
+
+
+@asynccontextmanager
+async def _together() -> AsyncIterator[asyncio.TaskGroup]:
+    """Runs tasks side by side to the end of all; the first error ends the others, and is raised as itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 def digest_of(document: Document) -> str:
