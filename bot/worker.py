@@ -101,7 +101,9 @@ class Queue:
     async def backlog(self) -> Backlog:
         """Counts the jobs."""
         snapshot = await self._docket.snapshot()
-        return Backlog(len(snapshot.future), len(snapshot.running), len(snapshot.workers))
+        running = len(snapshot.running)
+        # `future` lacks a job that is just becoming due, and whatever is beyond the first thousand.
+        return Backlog(snapshot.total_tasks - running, running, len(snapshot.workers))
 
     async def work(self, duties: Mapping[str, Duty], *, concurrency: int, redelivery_timeout_s: float) -> None:
         """Does jobs until it is cancelled; then ends those that are running and returns."""
