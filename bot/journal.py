@@ -150,8 +150,7 @@ class Journal:
             pipe.delete(self._key("verdicts", question_id))
             if entry:
                 pipe.expire(key, self._ttl_s)
-            if entry and entry.reply_ts:
-                pipe.delete(self._key("reply", entry.asked.channel_id, entry.reply_ts))
+                pipe.expire(self._key("reply", entry.asked.channel_id, entry.reply_ts or ""), self._ttl_s)
         await self.remove_example(question_id)
 
     async def forget_verdicts(self, question_id: str) -> None:

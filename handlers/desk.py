@@ -3,7 +3,9 @@ be started again after a crash at any point, and then ends as if it had run once
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,12 +15,12 @@ from bot.answering import Reply
 from bot.errors import SlackUnavailable, TryAgain
 from bot.journal import Entry, Journal
 from bot.learning import examples
-from bot.vocabulary import Answer, Asked, Question, Turn, Verdict
+from bot.vocabulary import Answer, Asked, Example, Question, Turn, Verdict
 from bot.worker import Duty
 from handlers import blocks
 from handlers.audience import Audience
 from handlers.following import history, is_for_bot
-from handlers.inbox import Commanded, Judged, Opened, asked_by
+from handlers.inbox import Commanded, Judged, Opened, asked_by, clock_of
 from handlers.slack import SlackRefused, call, refusal
 from handlers.thread import PrivateReply, ThreadReply, own_replies, respond, thread_messages
 
@@ -31,6 +33,8 @@ Answering = Callable[[Question, Reply], Awaitable[Answer]]
 
 SORRY = "I could not answer this: something on my side failed. Please ask again in a few minutes, or ask a person."
 NOT_HERE = "I cannot write in this conversation. Invite me by `/invite`, then ask again; or use `/support ask`."
+NOTED_WITHIN_S = 120
+"""How long a message of ours may still turn out to be an answer: a killed worker's job is taken over within it."""
 
 log = structlog.get_logger()
 
@@ -101,26 +105,28 @@ class Desk:
         entry = await self._journal.entry(question_id)
         if entry is None:
             return
+        await self._journal.withdraw(question_id)  # first, for Slack may be away, or say no for good
         posted = [entry.reply_ts] if entry.reply_ts else []
         if not posted:
-            async with refusal("not_in_channel", "missing_scope"):
+            with _taking_no(question_id):
                 posted = [one["ts"] for one in await own_replies(self._client, entry, self._bot_user_id)]
-        await self._journal.withdraw(question_id)  # first, for Slack may say no for good
         for ts in posted:
-            try:
+            with _taking_no(question_id):
                 await call(self._client.chat_delete(channel=entry.asked.channel_id, ts=ts))
-            except SlackRefused as error:
-                log.warning("reply_not_deleted", question=question_id, cause=error.code)
 
     async def judge(self, payload: str) -> None:
         """Keeps a verdict, and proposes an example or takes it back."""
         judged = Judged.model_validate_json(payload)
         question_id = judged.question_id or await self._journal.question_of_reply(judged.channel_id, judged.message_ts)
+        if question_id is None and time.time() - clock_of(judged.message_ts) < NOTED_WITHIN_S:
+            raise TryAgain("a thumb on a message of which nothing is noted yet")
         entry = await self._journal.entry(question_id) if question_id else None
-        if entry and entry.state in ("posting", "streaming"):
-            raise TryAgain("a thumb on an answer that is not noted yet")
-        if entry is None or entry.state != "done":
+        if entry is None or entry.state in ("left_alone", "withdrawn"):
             return
+        if entry.asked.edited_ts and judged.at_s < clock_of(entry.asked.edited_ts):
+            return  # it was for the answer to other words
+        if not entry.is_settled:
+            raise TryAgain("a thumb on an answer that is not noted yet")
         verdict = Verdict(
             question_id=entry.asked.id,
             user_id=judged.user_id,
@@ -131,7 +137,7 @@ class Desk:
         verdicts = await keep(verdict)
         readers = await self._audience.of(entry.asked)
         example = await examples.keep(self._journal, entry, verdicts, readers.audience)
-        await respond(judged.response_url, _thanks(judged, is_example=example is not None))
+        await respond(judged.response_url, _thanks(judged, example))
 
     async def command(self, payload: str) -> None:
         """Carries out a slash command; its answer is for the person who gave it."""
@@ -193,7 +199,15 @@ class Desk:
             raise
 
 
-def _thanks(judged: Judged, *, is_example: bool) -> str:
-    if judged.is_helpful and is_example:
+@contextmanager
+def _taking_no(question_id: str) -> Iterator[None]:
+    try:
+        yield
+    except SlackRefused as error:
+        log.warning("reply_not_deleted", question=question_id, cause=error.code)
+
+
+def _thanks(judged: Judged, example: Example | None) -> str:
+    if judged.is_helpful and example and example.status == "candidate":
         return "Thank you. I proposed this answer as an example; an admin reviews it."
     return "Thank you, I noted that."

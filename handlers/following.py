@@ -25,13 +25,15 @@ _ASKS = re.compile(
 def is_for_bot(messages: Sequence[dict[str, Any]], ts: str, bot_user_id: str) -> bool:
     """Says whether the message `ts` of a thread follows up on the bot's answer.
 
-    It does when it asks something, mentions nobody else, and nobody but its author has spoken since the bot did. When
-    somebody joins in who was not answered last, a "you" is taken for that person: "did it work for you?".
+    It does when it mentions the bot (an edit may have brought that); or when it asks something, mentions nobody else,
+    and nobody but its author has spoken since the bot did. When somebody joins in who was not answered last, a "you" is
+    taken for that person: "did it work for you?".
     """
     before = [one for one in messages if one["ts"] < ts]
     message = next((one for one in messages if one["ts"] == ts), None)
-    if message is None or people_in(message.get("text", "")) - {bot_user_id}:
-        return False
+    mentioned = people_in(message.get("text", "")) if message else set()
+    if message is None or mentioned:
+        return bot_user_id in mentioned
     text, author = to_plain(message.get("text", "")), message.get("user")
     while before and before[-1].get("user") == author:
         if bot_user_id in people_in(before.pop().get("text", "")):  # asked, and not answered yet

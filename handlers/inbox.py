@@ -82,8 +82,11 @@ class Inbox:
         return await self._journal.is_in_thread(channel_id, thread_ts)
 
     async def judge(self, judged: Judged, key: str) -> None:
-        """Accepts a thumb."""
-        await self._add("judge", judged, key, f"{judged.channel_id}:{judged.message_ts}")
+        """Accepts a thumb. It waits in the line of its question, so that neither edit nor deletion overtakes it."""
+        question_id = judged.question_id or await self._journal.question_of_reply(judged.channel_id, judged.message_ts)
+        entry = await self._journal.entry(question_id) if question_id else None
+        line = thread_of(entry.asked) if entry else f"{judged.channel_id}:{judged.message_ts}"
+        await self._add("judge", judged, key, line)
 
     async def command(self, commanded: Commanded) -> None:
         """Accepts a slash command, its words redacted: the queue keeps them."""
@@ -109,6 +112,12 @@ def clock_of(slack_ts: object) -> float:
         return float(str(slack_ts))
     except ValueError:
         return time.time()
+
+
+def edited_ts_of(message: dict[str, Any]) -> str:
+    """Reads when a message was last edited; empty when never."""
+    edited = message.get("edited")
+    return str(edited.get("ts") or "") if isinstance(edited, dict) else ""
 
 
 def thread_of(asked: Asked) -> str:
@@ -139,7 +148,7 @@ def asked_in(
             "user_id": event["user"],
             "user_team_id": user_team_id or event.get("user_team") or event.get("team") or team_id,
             "text": redact(to_plain(event.get("text") or "")),
-            "edited_ts": edited_ts,
+            "edited_ts": edited_ts or edited_ts_of(event),
             "response_url": response_url,
         }
     )

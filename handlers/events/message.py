@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from handlers.inbox import Inbox, asked_in
+from handlers.inbox import Inbox, asked_in, edited_ts_of
 from handlers.mrkdwn import people_in
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def register(app: AsyncApp, inbox: Inbox) -> None:
         if message.get("subtype") == "tombstone":  # deleted, but its thread stays
             await inbox.withdraw(question_id)
         elif message.get("user") and not message.get("bot_id") and text != before.get("text"):
-            edited_ts = (message.get("edited") or {}).get("ts") or event.get("event_ts") or ""
+            edited_ts = edited_ts_of(message) or event.get("event_ts") or ""
             if await inbox.revise(question_id, text, edited_ts) or not message.get("ts"):
                 return
             kind = await kind_of(event | message, context.bot_user_id or "")
