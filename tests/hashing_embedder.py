@@ -28,9 +28,14 @@ class HashingEmbedder:
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         vector = np.full(self.dimensions, 1e-3, dtype=np.float32)
-        for word in re.findall(r"\w+", text.lower()):
+        for word in self.words(text):
             vector[sha256(f"{self.id}{word}".encode()).digest()[0] % self.dimensions] += 1
         return vector / np.linalg.norm(vector)
+
+    @staticmethod
+    def words(text: str) -> list[str]:
+        """Gives the words of a text, in small letters."""
+        return re.findall(r"\w+", text.lower())
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(re.findall(r"\w+|[^\w\s]", text)) for text in texts]
