@@ -3,32 +3,29 @@ the sources with title, section, age and address; so that `ask … > file` holds
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
+
+import typer
 
 from bot.defusing import visible
 from bot.vocabulary import Answer, Citation
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 
 class TerminalReply:
-    """Shows an answer with rich; see `answering.Reply`."""
+    """Shows an answer, styled where a person looks; see `answering.Reply`."""
 
     def __init__(self, name: str = "Footnote", *, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
-        from rich.console import Console
-
         self._name = name
-        self._out = Console(file=stdout or sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self._err = Console(file=stderr or sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._out, self._err = stdout or sys.stdout, stderr or sys.stderr
         self._said = ""
 
     async def status(self, text: str) -> None:
         """Shows what is being done, on stderr."""
-        self._err.print(f"{self._name} {text}", style="dim")
+        _print(self._err, f"{self._name} {text}\n", dim=True)
 
     async def say(self, sentence: str, citations: Sequence[Citation]) -> None:
         """Prints the next piece of the answer."""
@@ -37,22 +34,27 @@ class TerminalReply:
     async def finish(self, answer: Answer) -> None:
         """Prints what was not said yet, then the sources or the nearest pages."""
         self._write(answer.text.removeprefix(self._said))
-        self._out.print()
+        _print(self._out, "\n")
         self._list("Sources", answer.citations)
         self._list("Nearest pages", answer.nearest)
         if answer.model == "quoting":
-            self._err.print("Quoted from the documents; no persona model is configured.", style="dim")
+            _print(self._err, "Quoted from the documents; no persona model is configured.\n", dim=True)
 
     def _write(self, text: str) -> None:
         self._said += text
-        self._out.print(visible(text), end="")
+        _print(self._out, visible(text))
 
     def _list(self, heading: str, citations: Sequence[Citation]) -> None:
         if citations:
-            self._out.print()
-            self._out.print(heading, style="bold")
+            _print(self._out, f"\n{heading}\n", bold=True)
         for citation in citations:
-            _print_source(self._out, citation)
+            _print(self._out, f"[{citation.number}] ", bold=True)
+            _print(self._out, visible(" › ".join(filter(None, (citation.title, citation.section)))))
+            if citation.updated_at is not None:
+                _print(self._out, f" · {age(citation.updated_at)}", dim=True)
+            if citation.url:
+                _print(self._out, f"\n    {visible(citation.url)}", dim=True)
+            _print(self._out, "\n")
 
 
 class SilentReply:
@@ -68,16 +70,12 @@ class SilentReply:
         """Shows nothing."""
 
 
-def _print_source(console: Console, citation: Citation) -> None:
-    from rich.text import Text
-
-    line = Text(f"[{citation.number}] ", style="bold")
-    line.append(visible(" › ".join(filter(None, (citation.title, citation.section)))), style="default")
-    if citation.updated_at is not None:
-        line.append(f" · {age(citation.updated_at)}", style="dim")
-    if citation.url:
-        line.append(f"\n    {visible(citation.url)}", style="dim underline")
-    console.print(line)
+def _print(stream: TextIO, text: str, *, bold: bool = False, dim: bool = False) -> None:
+    """Prints at once; styles only on a terminal, and not where https://no-color.org asks for none."""
+    if not stream.isatty() or os.environ.get("NO_COLOR"):
+        bold = dim = False
+    stream.write(typer.style(text, bold=bold or None, dim=dim or None) if bold or dim else text)
+    stream.flush()
 
 
 def age(updated_at: datetime, now: datetime | None = None) -> str:

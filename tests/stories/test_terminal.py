@@ -58,6 +58,26 @@ async def test_the_quoting_persona_is_named_as_such() -> None:
     assert "no persona model" in err
 
 
+class Terminal(io.StringIO):
+    """A stream that says of itself that somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_styles_are_for_people_who_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bold and dim on a terminal; plain text in a file, and where NO_COLOR is set."""
+    answer = Answer(question_id="q", status="answered", text="It stops [1].", citations=(SOURCE,), model="m")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    seen = Terminal()
+    await TerminalReply(stdout=seen, stderr=io.StringIO()).finish(answer)
+    assert "\x1b[1m\nSources" in seen.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = Terminal()
+    await TerminalReply(stdout=plain, stderr=io.StringIO()).finish(answer)
+    assert "\x1b" not in plain.getvalue()
+
+
 @pytest.mark.parametrize(
     ("days", "words"),
     [(0, "today"), (1, "1 day ago"), (6, "6 days ago"), (7, "1 week ago"), (29, "4 weeks ago"), (60, "2 months ago"),
