@@ -12,11 +12,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import structlog
-
 from bot.citing import Citer, cite
 from bot.errors import Broken, ModelUnavailable, TryAgain
 from bot.evidence import evidence
+from bot.log import log
 from bot.persona import Persona, messages
 from bot.small_talk import small_talk
 from bot.vocabulary import Answer, AnswerStatus, Citation, Found, Passage, Question
@@ -25,8 +24,6 @@ LONGEST_QUESTION = 4_000
 LONGEST_ANSWER = 3_000
 """Characters: what Slack shows in one block."""
 MOST_NEAREST = 3
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import structlog
-
 from bot.doctor import Finding
 from bot.errors import Broken, TryAgain
+from bot.log import log
 from bot.settings import LOCAL_TEAM, Settings
 from bot.vocabulary import PUBLIC, Answer, Question
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 DRAIN_S = 22
 """Seconds that running answers get to end after SIGTERM: platforms kill after 30."""
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
-
 from bot.errors import Broken, LibraryUnavailable
+from bot.log import log
 from bot.vocabulary import Hit, Passage, Source
 from retrieval.index import POOL, REEMBED, Page, Query, certainty, check_team, check_vectors, fuse, stale
 from retrieval.questions import words
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from retrieval.matrix import Matrix
 
 Result = TypeVar("Result")
-log = structlog.get_logger()
 
 TIME_FOR_WEAVIATE = 50_000
 BUSY_TIMEOUT_S = 30

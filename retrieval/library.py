@@ -13,9 +13,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from bot.errors import FootnoteError, TellUser
+from bot.log import log
 from bot.settings import Settings
 from bot.vocabulary import Found, Hit, IngestReport, LibraryStatus, Question, Source
 from retrieval.chunking import CHUNKER
@@ -26,7 +25,6 @@ from retrieval.questions import holds, identifiers, standalone
 from retrieval.reading import Reader, check_audience
 
 Result = TypeVar("Result")
-log = structlog.get_logger()
 
 
 class Library:

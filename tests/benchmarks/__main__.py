@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bot.__main__ import set_up_log
 from bot.journal import Journal
+from bot.log import set_up
 from bot.memory import open_redis
 from bot.settings import LOCAL_TEAM, Settings
 from retrieval.chunking import CHUNKER
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--weaviate", choices=("auto", "off"), default="auto", help="auto: where there is one")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between FILE's benchmark marks")
     arguments = parser.parse_args()
-    set_up_log("WARNING")
+    set_up("WARNING")
     with_weaviate = arguments.weaviate == "auto" and is_available()
     if not with_weaviate:
         tell("without Weaviate" if arguments.weaviate == "off" else SKIP_REASON)

@@ -119,23 +119,23 @@ def test_results_as_json_are_json_whatever_they_hold(tmp_path: Path, docs: Path)
 
 
 LOGS_A_FAULT = """
-from bot.__main__ import set_up_log
-set_up_log("INFO")
-import structlog
+from bot.log import log, set_up
+set_up("INFO", at_first_line=%s)
 def fail(written_by_somebody):
     raise LookupError("no such page")
 try:
     fail("my question" + " and my trouble")
 except LookupError:
-    structlog.get_logger().exception("answering_failed")
+    log.exception("answering_failed")
 """
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_logged_fault_shows_no_values_of_variables(is_terminal: bool) -> None:
+@pytest.mark.parametrize("at_first_line", [True, False])
+def test_a_logged_fault_shows_no_values_of_variables(is_terminal: bool, at_first_line: bool) -> None:
     """They hold questions, payloads and page texts; where it happened is enough, on a terminal and in a file."""
     here, there = pty.openpty() if is_terminal else os.pipe()
-    done = subprocess.Popen([sys.executable, "-c", LOGS_A_FAULT], cwd=ROOT, stderr=there)
+    done = subprocess.Popen([sys.executable, "-c", LOGS_A_FAULT % at_first_line], cwd=ROOT, stderr=there)
     os.close(there)
     logged = ""
     try:
@@ -147,3 +147,26 @@ def test_a_logged_fault_shows_no_values_of_variables(is_terminal: bool) -> None:
     assert done.wait(30) == 0
     assert "answering_failed" in logged and "no such page" in logged and "in fail" in logged
     assert "my question and my trouble" not in logged
+
+
+def test_a_question_in_the_shell_imports_only_what_answers_it(tmp_path: Path, docs: Path) -> None:
+    """Neither stores and services that are not configured, nor what only other commands show or log with."""
+    bot(tmp_path, "ingest", docs)
+    code = (
+        "import runpy, sys; sys.argv = ['bot', 'ask', 'How high is the fee for a late invoice?']\n"
+        "try:\n    runpy.run_module('bot', run_name='__main__')\n"
+        "finally:\n    sys.stderr.write(' '.join(['imported:', *sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "4711 crowns" in done.stdout
+    imported = {name.partition(".")[0] for name in done.stderr.partition("imported:")[2].split()}
+    assert "onnxruntime" in imported
+    heavy = {"aiohttp", "docket", "openai", "redis", "slack_bolt", "slack_sdk", "structlog", "trafilatura", "weaviate"}
+    assert not imported & (heavy | {"pydantic_settings", "torch", "yaml"})
