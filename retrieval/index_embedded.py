@@ -179,7 +179,7 @@ class EmbeddedIndex:
 
     @contextmanager
     def _transaction(self, team_id: str, is_writing: bool) -> Iterator[sqlite3.Connection]:
-        """One transaction; SQLite's errors become ours, and what was begun is rolled back."""
+        """One transaction; errors of SQLite and of the folder become ours, and what was begun is rolled back."""
         try:
             connection = self._connection(team_id, is_writing)
             connection.execute("BEGIN IMMEDIATE" if is_writing else "BEGIN")
@@ -190,7 +190,7 @@ class EmbeddedIndex:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
-        except sqlite3.OperationalError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             raise LibraryUnavailable(f"The index in {self._folder} cannot be used now: {error}") from error
         except sqlite3.DatabaseError as error:
             raise Broken(f"The index in {self._folder} is damaged: {error}. Move it away and ingest again.") from error

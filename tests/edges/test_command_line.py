@@ -74,6 +74,16 @@ def test_a_store_that_is_down_fails_each_source_with_the_report(tmp_path: Path, 
     assert "doctor" in report(done)["failed"][0]["reason"]
 
 
+def test_a_data_folder_that_cannot_be_is_told_in_a_sentence(tmp_path: Path, docs: Path) -> None:
+    """A file stands where the folder should be: no traceback, in no command."""
+    (tmp_path / "data").write_text("a file")
+    done = bot(tmp_path, "ingest", docs, "--json")
+    assert done.returncode == 1
+    assert "cannot be used" in report(done)["failed"][0]["reason"] and "Traceback" not in done.stderr
+    asked = bot(tmp_path, "ask", "How high is the fee?")
+    assert asked.stdout and "Traceback" not in asked.stderr
+
+
 def test_a_wrong_audience_is_wrong_use(tmp_path: Path, docs: Path) -> None:
     """Nothing is read then, and stdout stays empty."""
     done = bot(tmp_path, "ingest", docs, "--audience", "everybody", "--json")
