@@ -20,7 +20,7 @@ demo: setup  ## Try everything on this machine: a local Slack on a web page, no 
 test: setup .venv/dev .venv/browser check  ## Lint, types, and all tests that need the core only
 	@$(BIN)/python -m pytest $(TESTS)
 
-test-models: setup-models .venv/dev  ## The tests that need sentence-transformers
+test-models: setup-models .venv/dev  ## The tests that need sentence-transformers or the tuner
 	@$(BIN)/python -m pytest $(TESTS) -m models
 
 nightly: setup .venv/dev  ## The long tests, and the benchmarks
@@ -30,7 +30,7 @@ nightly: setup .venv/dev  ## The long tests, and the benchmarks
 bench: setup  ## Print the benchmarks
 	@$(BIN)/python -m tests.benchmarks
 
-setup-models: setup .venv/models  ## Add sentence-transformers (about 3 GB on Linux; see the README for less)
+setup-models: setup .venv/models  ## Add sentence-transformers and the tuner (about 3.4 GB on Linux; see the README for less)
 
 check: .venv/dev  ## Lint, format, types, and the rules of the house
 	@$(BIN)/ruff check .
@@ -44,7 +44,7 @@ format: .venv/dev  ## Format the code
 lock:  ## Resolve the dependencies anew (needs uv)
 	uv pip compile $(LOCK) -o requirements.lock
 	uv pip compile $(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
-	uv pip compile $(LOCK) --extra embeddings -c requirements.lock -o requirements-models.lock
+	uv pip compile $(LOCK) --extra embeddings --extra tuner -c requirements.lock -o requirements-models.lock
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 
@@ -69,7 +69,7 @@ clean:  ## Remove .venv and the demo's data
 	@touch $@
 
 .venv/models: requirements-models.lock .venv/core
-	@echo "Installing sentence-transformers …"
+	@echo "Installing sentence-transformers and the tuner …"
 	@$(PIP) -r requirements-models.lock
 	@touch $@
 
