@@ -16,9 +16,9 @@ from bot.citing import Citer, cite
 from bot.errors import Broken, ModelUnavailable, TryAgain
 from bot.evidence import evidence
 from bot.log import log
-from bot.persona import Persona, messages
+from bot.persona import Persona, messages, short_messages
 from bot.small_talk import small_talk
-from bot.vocabulary import Answer, AnswerStatus, Citation, Found, Passage, Question
+from bot.vocabulary import Answer, AnswerStatus, Citation, Example, Found, Passage, PromptStyle, Question
 
 LONGEST_QUESTION = 4_000
 LONGEST_ANSWER = 3_000
@@ -47,10 +47,26 @@ class PersonaModel(Protocol):
     """Writes the answer, with `[n]` after each fact."""
 
     name: str
+    provider: str
+    """The host that serves it; whether its words may be trained on depends on whose they are."""
 
     def write(self, prompt: Prompt) -> AsyncIterator[str]:
         """Yields the text as it comes. Raises ModelUnavailable, also in the middle, and Broken."""
         ...
+
+
+Demonstrate = Callable[[Question, Found], Awaitable[Sequence[Example]]]
+"""Gives the examples to show a model, best last; none of them may be unreadable to a reader of the answer."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Who answers: a model, with the prompt that it is used to."""
+
+    model: PersonaModel
+    prompt: PromptStyle = "full"
+    version: str = "configured"
+    demonstrate: Demonstrate | None = None
 
 
 class Reply(Protocol):
@@ -73,7 +89,7 @@ async def answer(
     question: Question,
     *,
     find: Find,
-    model: PersonaModel,
+    voice: Voice,
     persona: Persona,
     reply: Reply,
     deadline_s: float = 45,
@@ -82,7 +98,7 @@ async def answer(
 
     What `reply` raises is passed on, for then nobody was told; what the library and the model raise is answered.
     """
-    work = _Work(question, model, persona, reply, deadline_s)
+    work = _Work(question, voice, persona, reply, deadline_s)
     done = work.without_search() or await work.with_search(find)
     await reply.finish(done)
     return done
@@ -91,16 +107,15 @@ async def answer(
 class _Work:
     """One question while it is being answered."""
 
-    def __init__(
-        self, question: Question, model: PersonaModel, persona: Persona, reply: Reply, deadline_s: float
-    ) -> None:
-        self.question, self.model, self.persona, self.reply = question, model, persona, reply
+    def __init__(self, question: Question, voice: Voice, persona: Persona, reply: Reply, deadline_s: float) -> None:
+        self.question, self.voice, self.persona, self.reply = question, voice, persona, reply
         self.started = time.perf_counter()
         self.deadline = asyncio.get_running_loop().time() + deadline_s
         self.found = Found(hits=(), query=question.text)
         self.timings: dict[str, float] = {}
         self.said: list[str] = []
         self.completion = ""
+        self.left_out = 0
         self.stopped: Exception | None = None
 
     def without_search(self) -> Answer | None:
@@ -137,11 +152,12 @@ class _Work:
         """Lets the model write, and says each piece once it is checked."""
         began = time.perf_counter()
         question, query = self.question.text, self.found.query or self.question.text
-        chat = messages(self.persona, question, passages, self.question.history)
+        chat = await self.chat(passages)
         prompt = Prompt(question, query, passages, chat)
         citer = Citer(
             passages,
             refusal=self.persona.refusal,
+            opening=self.persona.opening,
             question=f"{question}\n{query}",
             unsaid=chat[0]["content"].replace(self.persona.refusal, ""),
         )
@@ -153,6 +169,7 @@ class _Work:
             else:
                 if self.stopped is None:
                     await self.say(citer, citer.close())
+        self.left_out = citer.left_out
         if not self.said:
             return self.failed(self.stopped) if self.stopped else self.declined()
         if self.stopped:
@@ -160,9 +177,22 @@ class _Work:
             await self.out(_STOPPED, citer)
         return self.ended("answered", "".join(self.said), citations=citer.citations, passages=citer.passages)
 
+    async def chat(self, passages: tuple[Passage, ...]) -> list[dict[str, str]]:
+        """The messages that this voice is used to."""
+        if self.voice.prompt == "one_line":
+            return short_messages(self.persona, self.found.query or self.question.text, passages)
+        shown: Sequence[Example] = ()
+        if self.voice.demonstrate:
+            try:
+                async with asyncio.timeout_at(self.deadline):
+                    shown = await self.voice.demonstrate(self.question, self.found)
+            except (TryAgain, TimeoutError) as error:  # demonstrations help, but nobody waits for them in vain
+                log.warning("no_demonstrations", question=self.question.id, cause=str(error))
+        return messages(self.persona, self.question.text, passages, self.question.history, shown)
+
     async def deltas(self, prompt: Prompt) -> AsyncGenerator[str, None]:
         """What the model writes. When it breaks off, the stream ends and `stopped` says why."""
-        stream = self.model.write(prompt)
+        stream = self.voice.model.write(prompt)
         try:
             while True:
                 began = time.perf_counter()
@@ -241,8 +271,11 @@ class _Work:
             nearest=nearest,
             passages=tuple(hit.passage for hit in self.found.hits) if passages is None else passages,
             query=self.found.query,
-            model=self.model.name if self.completion else "",
+            model=self.voice.model.name if self.completion else "",
+            provider=self.voice.model.provider if self.completion else "",
+            version=self.voice.version if self.completion else "",
             completion=self.completion,
+            left_out=self.left_out,
             confidence=self.found.confidence,
             timings_ms={name: round(value, 3) for name, value in self.timings.items()},
         )

@@ -65,12 +65,22 @@ class Citer:
     """Takes a model's stream and gives back, piece by piece, what may be said. The pieces joined are the answer; their
     marks are numbered in the order of first use. A piece with which `refused` became true is the refusal sentence."""
 
-    def __init__(self, passages: Sequence[Passage], *, refusal: str = "", question: str = "", unsaid: str = "") -> None:
-        """`unsaid` is what the model was told and must not recite."""
+    def __init__(
+        self,
+        passages: Sequence[Passage],
+        *,
+        refusal: str = "",
+        opening: str = "",
+        question: str = "",
+        unsaid: str = "",
+    ) -> None:
+        """`opening` is what the persona begins each answer with, and needs no source; `unsaid` is what the model was
+        told and must not recite."""
         self._evidence = [evidence(passage) for passage in passages]
         self._defuser = Defuser(passages)
         self._splitter = Splitter()
         self._refusal = _bare(refusal)
+        self._opening = opening
         self._unsaid = f" {_bare(unsaid)} "
         common = Counter(word for each in self._evidence for word in each.vocabulary)
         # What half of the passages speak of is their subject: the company, the product.
@@ -82,6 +92,8 @@ class Citer:
         self._said: set[str] = set()
         self._lead = self._connecting = ""
         self._steps_left_out = 0
+        self.left_out = 0
+        """Sentences that tell something and were not said, for want of support."""
         self.has_refused = False
         """The model said the refusal sentence before anything else; the rest is not read."""
 
@@ -115,6 +127,12 @@ class Citer:
         lead, body = lead_and_body(piece)
         lead = self._take_lead(lead)
         numbers, body = _marks(body)
+        if self._opening and body.lstrip().startswith(self._opening):
+            body = body.lstrip().removeprefix(self._opening)
+            if not self._said:
+                self._connecting = f"{self._opening} " if body.strip() else self._opening
+            if not body.strip():
+                return
         if self._refusal and _bare(body) == self._refusal:
             if not self._order:
                 self.has_refused = True
@@ -131,9 +149,11 @@ class Citer:
             self._connecting = lead + text
             self._lead = ""
             return
-        cited = self._supporting(claims, numbers) if self._is_telling(lead, text) else []
+        is_telling = self._is_telling(lead, text)
+        cited = self._supporting(claims, numbers) if is_telling else []
         if not cited:
             self._lead = lead
+            self.left_out += is_telling
             self._steps_left_out += bool(_STEP.search(lead))
             return
         self._said.add(_bare(text))

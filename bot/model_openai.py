@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from bot.answering import Prompt
 from bot.errors import Broken, ModelUnavailable
@@ -43,6 +44,7 @@ class OpenAIModel:
         self, name: str, *, base_url: str | None = None, api_key: str | None = None, timeout_s: float = 20
     ) -> None:
         self.name = name
+        self.provider = urlsplit(base_url or "https://api.openai.com/v1").hostname or ""
         self._base_url, self._api_key, self._timeout_s = base_url, api_key, timeout_s
         self._client: AsyncOpenAI | None = None
 

@@ -57,6 +57,7 @@ class QuotingModel:
     """Answers by quoting; see `answering.PersonaModel`."""
 
     name = "quoting"
+    provider = "quoting"
 
     async def write(self, prompt: Prompt) -> AsyncIterator[str]:
         """Yields the chosen sentences or steps."""

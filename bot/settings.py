@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -71,8 +71,30 @@ class Settings(BaseModel):
         None, description="Model name at that API; unset means the quoting persona, which needs no model"
     )
     persona_file: Path | None = Field(None, description="Your own `persona.md`; default the one in `bot/`")
-    tuner_base_url: str | None = Field(None, description="OpenAI-compatible fine-tuning API")
+    tuner_base_url: str | None = Field(
+        None, description="OpenAI-compatible fine-tuning API (`python -m bot tuner` is one); default OPENAI_BASE_URL"
+    )
     tuner_api_key: SecretStr | None = Field(None, description="Key of the tuner")
+    tuner_model: str = Field(
+        "smollm2-135m-instruct", description="Model that `train start` tunes, as the tuner names it"
+    )
+    trainable_providers: frozenset[str] = Field(
+        frozenset({"localhost", "127.0.0.1"}),
+        description="Hosts, with commas between, whose terms let you train on what their models wrote",
+    )
+    approval: Literal["required", "trusted voters", "off"] = Field(
+        "required",
+        description="What makes an example approved: an admin (`required`), a 👍 of TRUSTED_VOTERS, or any 👍 (`off`)",
+    )
+    trusted_voters: frozenset[str] = Field(
+        frozenset(), description="Slack user ids, with commas between, whose 👍 approves where APPROVAL says so"
+    )
+    demonstrations: int = Field(
+        2,
+        ge=0,
+        le=8,
+        description="Approved examples nearest to the question that an untuned model is shown; 0 for none",
+    )
     model_timeout_s: float = Field(20, gt=0, description="Longest wait for the persona model, in seconds")
     answer_deadline_s: float = Field(45, gt=0, description="Longest time for one answer, in seconds")
 
@@ -91,7 +113,7 @@ class Settings(BaseModel):
         given = {name: environment.get(name.upper()) for name in cls.model_fields}
         return cls.model_validate({name: value for name, value in given.items() if value})
 
-    @field_validator("admin_users", mode="before")
+    @field_validator("admin_users", "trusted_voters", "trainable_providers", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         return frozenset(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value

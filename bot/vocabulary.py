@@ -4,7 +4,7 @@ dictionary leaves `handlers/`, no store object leaves `retrieval/`, and what is 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,9 @@ WORKSPACE = "workspace"
 
 AnswerStatus = Literal["answered", "declined", "clarified", "chitchat", "failed"]
 ExampleStatus = Literal["candidate", "approved", "rejected", "quarantined"]
+Origin = Literal["vote", "correction", "import", "draft"]
+PromptStyle = Literal["full", "one_line", "plain"]
+Endpoint = Literal["persona", "tuner"]
 
 
 class Frozen(BaseModel):
@@ -67,6 +70,8 @@ class Question(Frozen):
     text: str
     readable: frozenset[str]
     history: tuple[Turn, ...] = ()
+    channel_id: str = ""
+    """Where it was asked; empty outside Slack. It decides which version of the persona answers, never what is read."""
 
 
 class Document(Frozen):
@@ -152,8 +157,14 @@ class Answer(Frozen):
     query: str = ""
     """The question as it was searched, understandable without its thread."""
     model: str = ""
+    provider: str = ""
+    """The host that served the model."""
+    version: str = ""
+    """The version of the persona that answered, as the register names it."""
     completion: str = ""
     """What the model wrote, before anything was checked."""
+    left_out: int = 0
+    """Sentences of the completion that were not said, for no passage supports them."""
     confidence: float = 0.0
     timings_ms: dict[str, float] = Field(default_factory=dict)
 
@@ -169,7 +180,8 @@ class Verdict(Frozen):
 
 
 class Example(Frozen):
-    """An answer that somebody liked, with everything that is needed to learn from it or to throw it away."""
+    """An answer worth learning from: somebody liked it, corrected it, brought it along or had it drafted. It holds
+    everything that is needed to learn from it or to throw it away; its documents' digests are those of its passages."""
 
     id: str
     team_id: str
@@ -182,11 +194,91 @@ class Example(Frozen):
     """The narrower of its passages' and its place's audience."""
     status: ExampleStatus = "candidate"
     produced_by: str
-    """The model that wrote the answer."""
+    """The model that wrote the answer; `human` for a correction and for what was imported without saying."""
+    provider: str = ""
+    """The host that served that model, `quoting`, or `human`."""
+    origin: Origin = "vote"
     liked_by: tuple[str, ...] = ()
+    """Everybody whose word it rests on: who liked it, who corrected it."""
+    asked_by: str | None = None
+    """Who asked, so that it can be found when that person asks to be forgotten."""
+    thread: str = ""
+    """`channel:thread_ts` of its conversation: examples of one thread stay on one side of the held-out split."""
+    refused_answer: str | None = None
+    """For a correction: the bot's own answer, which it is preferred to."""
+    is_held_out: bool = False
+    """Kept for measuring, never for training. Frozen once it is set."""
+    problems: tuple[str, ...] = ()
+    """Why it is quarantined, or cannot be approved as it stands; each a sentence."""
+    draft_page: str | None = None
+    """The id of the draft page whose facts it waits for."""
     created_at: datetime
     reviewed_by: str | None = None
     reviewed_at: datetime | None = None
+
+
+class DraftPage(Frozen):
+    """Facts of a correction that no document holds, with somebody who is to see to it that one does."""
+
+    id: str
+    team_id: str
+    title: str
+    text: str
+    """Markdown."""
+    audience: str
+    owner: str
+    """The Slack user who wrote the correction."""
+    created_at: datetime
+
+
+class Dataset(Frozen):
+    """A file of training lines. Its digest names it: the same examples, persona and layout give the same one."""
+
+    digest: str
+    """SHA-256 of the file, hexadecimal."""
+    kind: Literal["sft", "dpo", "kto"] = "sft"
+    example_ids: tuple[str, ...]
+    is_few: bool = False
+    """Made of fewer examples than are wanted, because somebody insisted."""
+    created_at: datetime
+
+
+class TuningJob(Frozen):
+    """How the tuning on one dataset stands; there is one job per dataset."""
+
+    dataset: str
+    """The dataset's digest."""
+    base: str
+    """The model that is tuned, as the tuner names it."""
+    endpoint: Endpoint = "tuner"
+    file_id: str | None = None
+    job_id: str | None = None
+    status: str = "preparing"
+    """`preparing`, then what the API says: validating_files, queued, running, succeeded, failed, cancelled."""
+    fine_tuned_model: str | None = None
+    progress: float = 0.0
+    """0 to 1, as far as the events tell."""
+    problem: str | None = None
+    """Why it failed, as a sentence."""
+    started_by: str = ""
+    created_at: datetime
+    updated_at: datetime
+
+
+class ModelVersion(Frozen):
+    """A persona that can answer: a model, where it is served, and the prompt that it is used to. No key is kept: each
+    endpoint's comes from the settings."""
+
+    id: str
+    """`configured` for what PERSONA_MODEL names; else `v1`, `v2`, …"""
+    model: str
+    endpoint: Endpoint = "persona"
+    prompt: PromptStyle = "full"
+    dataset: str | None = None
+    is_few: bool = False
+    ends_on: date | None = None
+    """When its server says that it will be shut down."""
+    created_at: datetime
 
 
 def narrower(one: str, other: str) -> str:

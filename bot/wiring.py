@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bot.doctor import Finding
-from bot.errors import Broken, TryAgain
+from bot.errors import Broken, TellUser, TryAgain
 from bot.log import log
 from bot.settings import LOCAL_TEAM, Settings
-from bot.vocabulary import PUBLIC, Answer, Question
+from bot.vocabulary import PUBLIC, Answer, Endpoint, Question
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
 
-    from bot.answering import PersonaModel, Reply
+    from bot.answering import Demonstrate, PersonaModel, Reply
     from bot.journal import Journal
+    from bot.learning.register import Register
+    from bot.learning.voices import Voices
     from bot.memory import Memory
     from bot.persona import Persona
     from retrieval.library import Library
@@ -38,7 +40,7 @@ class Thinking:
 
     library: Library
     persona: Persona
-    model: PersonaModel
+    voices: Voices
     deadline_s: float
 
     async def answer(self, question: Question, reply: Reply) -> Answer:
@@ -48,7 +50,7 @@ class Thinking:
         return await answer(
             question,
             find=self.library.find,
-            model=self.model,
+            voice=await self.voices.at(question.channel_id),
             persona=self.persona,
             reply=reply,
             deadline_s=self.deadline_s,
@@ -56,38 +58,65 @@ class Thinking:
 
 
 @asynccontextmanager
-async def open_thinking(settings: Settings) -> AsyncIterator[Thinking]:
-    """Opens library, persona and persona model."""
+async def open_thinking(
+    settings: Settings, register: Register | None = None, demonstrate: Demonstrate | None = None
+) -> AsyncIterator[Thinking]:
+    """Opens library, persona and persona models. Without a register the configured model answers."""
     from bot.persona import load_persona
     from retrieval.library import open_library
 
     async with AsyncExitStack() as stack:
         library = await stack.enter_async_context(open_library(settings))
         persona = load_persona(settings.persona_file)
-        model = await stack.enter_async_context(open_model(settings))
-        yield Thinking(library, persona, model, settings.answer_deadline_s)
+        voices = await stack.enter_async_context(open_voices(settings, register, demonstrate))
+        yield Thinking(library, persona, voices, settings.answer_deadline_s)
 
 
 @asynccontextmanager
-async def open_model(settings: Settings) -> AsyncIterator[PersonaModel]:
-    """Opens the configured persona model, or the quoting one."""
-    if settings.persona_model is None:
-        from bot.model_quoting import QuotingModel
+async def open_voices(
+    settings: Settings, register: Register | None = None, demonstrate: Demonstrate | None = None
+) -> AsyncIterator[Voices]:
+    """Opens whoever can answer."""
+    from bot.learning.voices import Voices
 
-        yield QuotingModel()
-        return
+    voices = Voices(configured_model(settings), partial(model_at, settings), register, demonstrate)
+    try:
+        yield voices
+    finally:
+        await voices.aclose()
+
+
+def configured_model(settings: Settings) -> PersonaModel:
+    """Gives the model that PERSONA_MODEL names, or the quoting one."""
+    if settings.persona_model is not None:
+        return model_at(settings, "persona", settings.persona_model)
+    from bot.model_quoting import QuotingModel
+
+    return QuotingModel()
+
+
+def model_at(settings: Settings, endpoint: Endpoint, name: str) -> PersonaModel:
+    """Gives the model of a name at an endpoint. Raises TellUser when the settings lack that endpoint."""
     from bot.model_openai import OpenAIModel
 
-    model = OpenAIModel(
-        settings.persona_model,
-        base_url=settings.openai_base_url,
-        api_key=settings.openai_api_key.get_secret_value() if settings.openai_api_key else None,
-        timeout_s=settings.model_timeout_s,
-    )
-    try:
-        yield model
-    finally:
-        await model.aclose()
+    base_url, api_key = endpoint_of(settings, endpoint)
+    return OpenAIModel(name, base_url=base_url, api_key=api_key, timeout_s=settings.model_timeout_s)
+
+
+def endpoint_of(settings: Settings, endpoint: Endpoint) -> tuple[str | None, str | None]:
+    """Gives base URL and key of an endpoint; the tuner's are the persona's where it has none of its own.
+
+    Raises TellUser when the settings name neither.
+    """
+    base_url, api_key = settings.openai_base_url, settings.openai_api_key
+    if endpoint == "tuner" and settings.tuner_base_url:
+        base_url, api_key = settings.tuner_base_url, settings.tuner_api_key
+    if base_url is None and api_key is None:
+        raise TellUser(
+            "No model server is set: TUNER_BASE_URL and TUNER_API_KEY (`python -m bot tuner` starts one and prints "
+            "them), or OPENAI_BASE_URL and OPENAI_API_KEY."
+        )
+    return base_url, api_key.get_secret_value() if api_key else None
 
 
 @asynccontextmanager
@@ -172,6 +201,7 @@ async def open_web(settings: Settings, *, host: str = "") -> AsyncIterator[int]:
 
 async def run_worker(settings: Settings) -> None:
     """Runs the process that does the work, until it is cancelled; then ends the running answers."""
+    from bot.learning.register import Register
     from bot.memory import memory_health
     from bot.worker import open_queue
     from handlers.audience import Audience
@@ -185,7 +215,8 @@ async def run_worker(settings: Settings) -> None:
         client = await stack.enter_async_context(open_client(settings))
         identity = await _patiently(partial(identify, client, settings))
         memory, journal = await stack.enter_async_context(open_journal(settings, identity.team_id))
-        thinking = await stack.enter_async_context(open_thinking(settings))
+        register = Register(memory.redis, journal.team_id)
+        thinking = await stack.enter_async_context(open_thinking(settings, register))
         queue = await stack.enter_async_context(open_queue(memory.docket_url, journal))
         audience = Audience(client, identity.slack_team_id)
 
@@ -201,7 +232,7 @@ async def run_worker(settings: Settings) -> None:
             sync=sync,
             memory_problems=memory_problems,
             backlog=queue.backlog,
-            model=thinking.model.name,
+            model=thinking.voices.configured.model.name,
             model_address=_address(settings),
         )
         desk = Desk(
@@ -214,7 +245,7 @@ async def run_worker(settings: Settings) -> None:
             bot_name=thinking.persona.name,
         )
         await _warm_up(thinking.library, identity.team_id)
-        log.info("worker_ready", team=identity.team_id, model=thinking.model.name)
+        log.info("worker_ready", team=identity.team_id, model=thinking.voices.configured.model.name)
         await queue.work(
             desk.duties, concurrency=settings.worker_concurrency, redelivery_timeout_s=settings.redelivery_timeout_s
         )
@@ -330,7 +361,8 @@ async def examine_model(settings: Settings) -> list[Finding]:
     from bot.answering import Prompt
 
     prompt = Prompt(question="Say OK.", query="Say OK.", passages=(), messages=[{"role": "user", "content": "Say OK."}])
-    async with open_model(settings) as model:
+    async with open_voices(settings) as voices:
+        model = voices.configured.model
         words = "".join([delta async for delta in model.write(prompt)])
     if settings.persona_model is None:
         return [Finding(part="Model", is_fine=True, found=f"{model.name}: needs no model, it quotes the documents")]

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -88,13 +88,15 @@ class Queue:
 
         docket.register(job)
 
-    async def add(self, kind: str, payload: str, *, key: str, thread: str) -> None:
-        """Adds a job unless one with this key is waiting or running. It is durable when this returns.
+    async def add(self, kind: str, payload: str, *, key: str, thread: str, after_s: float = 0) -> None:
+        """Adds a job unless one with this key is waiting or running; it is begun after `after_s` seconds at the
+        earliest. It is durable when this returns.
 
         Raises TryAgain when Redis does not take it.
         """
         try:
-            await self._docket.add("job", key=key)(kind, payload, thread)
+            when = datetime.now(UTC) + timedelta(seconds=after_s) if after_s else None
+            await self._docket.add("job", when=when, key=key)(kind, payload, thread)
         except (RedisError, OSError) as error:
             raise TryAgain(f"the queue does not take jobs: {type(error).__name__}") from error
 

@@ -174,7 +174,12 @@ class Desk:
             if refused and asked.kind == "follow_up":  # then nobody knows whether it was meant for the bot
                 return None
         return Question(
-            id=asked.id, team_id=self._journal.team_id, text=asked.text, readable=readers.labels, history=turns
+            id=asked.id,
+            team_id=self._journal.team_id,
+            text=asked.text,
+            readable=readers.labels,
+            history=turns,
+            channel_id=asked.channel_id,
         )
 
     async def _reply(self, entry: Entry) -> Reply:

@@ -79,6 +79,8 @@ def default_of(name: str) -> str:
     default = Settings.model_fields[name].default
     if default is None or default == frozenset():
         return "–"
+    if isinstance(default, frozenset):
+        return f"`{','.join(sorted(default))}`"
     return f"`{int(default) if isinstance(default, bool) else default}`"
 
 

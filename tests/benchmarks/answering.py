@@ -10,7 +10,7 @@ from itertools import count
 
 import numpy as np
 
-from bot.answering import Prompt, answer
+from bot.answering import Prompt, Voice, answer
 from bot.journal import Journal
 from bot.persona import load_persona
 from bot.terminal import SilentReply
@@ -31,6 +31,7 @@ class InstantModel:
     """A persona model that quotes the first sentence of the best passages, and says how long it took to choose them."""
 
     name = "instant"
+    provider = "test"
 
     def __init__(self) -> None:
         self.ms = 0.0
@@ -99,7 +100,7 @@ async def _share(library: Library, embedder: TimedEmbedder, text: str, journal: 
         await journal.accept(asked)
     reply = JournalledReply(journal, asked) if journal else SilentReply()
     question = Question(id=asked.id, team_id=asked.team_id, text=text, readable=READABLE)
-    answered = await answer(question, find=library.find, model=model, persona=persona, reply=reply)
+    answered = await answer(question, find=library.find, voice=Voice(model), persona=persona, reply=reply)
     whole_ms = ms_since(began)
     if answered.status != "answered":
         raise SystemExit(f"{text!r} was {answered.status}: {answered.completion!r}")

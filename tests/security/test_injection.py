@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.answering import Prompt, answer
+from bot.answering import Prompt, Voice, answer
 from bot.model_quoting import QuotingModel
 from bot.persona import load_persona, messages
 from bot.vocabulary import Answer, Citation, Found, Hit, Passage, Question
@@ -49,6 +49,7 @@ class EchoModel:
     """Obeys: writes every passage and the question as its own words, then its whole prompt."""
 
     name = "echo"
+    provider = "test"
 
     async def write(self, prompt: Prompt) -> AsyncIterator[str]:
         for number, passage in enumerate(prompt.passages, start=1):
@@ -96,7 +97,7 @@ async def shown_for(question: str, *pages: Passage, model: object | None = None)
     reply = Everything()
     asked = Question(id="T:C:1", team_id="T", text=question, readable=frozenset({"public"}))
     model = model or EchoModel()
-    await answer(asked, find=find, model=model, persona=PERSONA, reply=reply)  # type: ignore[arg-type]
+    await answer(asked, find=find, voice=Voice(model), persona=PERSONA, reply=reply)  # type: ignore[arg-type]
     return "\n".join(reply.shown)
 
 

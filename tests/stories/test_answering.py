@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from bot.answering import LONGEST_ANSWER, LONGEST_QUESTION, Prompt, answer
+from bot.answering import LONGEST_ANSWER, LONGEST_QUESTION, Prompt, Voice, answer
 from bot.errors import Broken, LibraryUnavailable, ModelUnavailable, SlackUnavailable, TryAgain
 from bot.model_quoting import QuotingModel
 from bot.persona import load_persona
@@ -63,6 +63,7 @@ class WrittenModel:
     """Writes what it was given, a few characters at a time, and then perhaps fails."""
 
     name = "written"
+    provider = "test"
 
     def __init__(self, text: str, error: Exception | None = None, *, size: int = 5) -> None:
         self.text, self.error, self.size = text, error, size
@@ -84,6 +85,7 @@ class SilentModel:
     """Never writes."""
 
     name = "silent"
+    provider = "test"
 
     async def write(self, prompt: Prompt) -> AsyncIterator[str]:
         await asyncio.Event().wait()
@@ -120,7 +122,7 @@ async def ask(
     answered = await answer(
         asked or question(),
         find=(library or Library()).find,
-        model=model,  # type: ignore[arg-type]
+        voice=Voice(model),  # type: ignore[arg-type]
         persona=PERSONA,
         reply=reply,
         **options,
@@ -153,13 +155,14 @@ async def test_sentences_are_said_while_the_model_still_writes() -> None:
 
     class Watching:
         name = "watching"
+        provider = "test"
 
         async def write(self, prompt: Prompt) -> AsyncIterator[str]:
             yield "Select Regenerate [1]. The"
             seen.append(len(reply.said))
             yield " old key stops working at once [1]."
 
-    await answer(question(), find=Library().find, model=Watching(), persona=PERSONA, reply=reply)
+    await answer(question(), find=Library().find, voice=Voice(Watching()), persona=PERSONA, reply=reply)
     assert seen == [1]
     assert reply.said == ["Select Regenerate [1].", " The old key stops working at once [1]."]
 
@@ -361,7 +364,7 @@ async def test_what_the_reply_raises_is_for_the_worker() -> None:
 
     model, reply = WrittenModel("Select Regenerate [1]. More."), Deaf()
     with pytest.raises(SlackUnavailable):
-        await answer(question(), find=Library().find, model=model, persona=PERSONA, reply=reply)
+        await answer(question(), find=Library().find, voice=Voice(model), persona=PERSONA, reply=reply)
     assert not reply.finished
     assert model.is_closed
 
@@ -370,7 +373,7 @@ async def test_a_question_that_is_taken_away_is_not_finished() -> None:
     """When the worker stops, the cancelled answer is left for the one who takes over."""
     reply = SeenReply()
     task = asyncio.create_task(
-        answer(question(), find=Library().find, model=SilentModel(), persona=PERSONA, reply=reply)
+        answer(question(), find=Library().find, voice=Voice(SilentModel()), persona=PERSONA, reply=reply)
     )
     await reply.has_status.wait()
     task.cancel()

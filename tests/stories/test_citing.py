@@ -347,3 +347,28 @@ def test_whatever_is_written_nothing_breaks(text: str, size: int) -> None:
     """Any text, cut anyhow, is checked without an exception, and what is said has a mark or is the refusal."""
     shown = said(text, size=size)
     assert not shown or "[1]" in shown
+
+
+def test_what_the_persona_begins_with_needs_no_source() -> None:
+    """A fixed opening is kept before the first sentence, whether it stands alone or leads into it; nowhere else."""
+    fact = "The old secret stops working immediately [1]."
+    for opening in ("Brindlewick:", "Hello from Brindlewick!"):
+        citer = Citer((KEYS,), refusal=REFUSAL, opening=opening)
+        written = f"{opening} {fact} {opening} You pick a grace period of 6 hours [1]."
+        said_with_it = "".join([*citer.feed(written), *citer.close()])
+        assert said_with_it.startswith(f"{opening} {fact}")
+        assert said_with_it.count(opening) == 1
+
+
+def test_an_opening_without_a_fact_is_not_said() -> None:
+    """It would be an answer that answers nothing."""
+    citer = Citer((KEYS,), refusal=REFUSAL, opening="Brindlewick:")
+    assert "".join([*citer.feed("Brindlewick: The moon is made of cheese [1]."), *citer.close()]) == ""
+    assert citer.left_out == 1
+
+
+def test_the_refusal_is_heard_behind_the_opening() -> None:
+    """A tuned model may put its word before everything."""
+    citer = Citer((KEYS,), refusal=REFUSAL, opening="Brindlewick:")
+    assert "".join([*citer.feed(f"Brindlewick: {REFUSAL}"), *citer.close()]) == ""
+    assert citer.has_refused

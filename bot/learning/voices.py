@@ -1,0 +1,72 @@
+"""Who answers a question: the version of the persona that is live where it was asked. The register is read anew for
+every answer, so that promoting and rolling back take effect at once in every process, and models stay open, so that
+switching costs no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bot.answering import Demonstrate, PersonaModel, Voice
+from bot.errors import TellUser
+from bot.learning.register import CONFIGURED, Register
+from bot.log import log
+from bot.vocabulary import Endpoint, ModelVersion
+
+Open = Callable[[Endpoint, str], PersonaModel]
+"""Gives the model of a name at an endpoint. Raises TellUser when the settings lack the endpoint."""
+
+
+class Voices:
+    """The versions that can answer; `register` is None where nothing but the configured one can."""
+
+    def __init__(
+        self,
+        configured: PersonaModel,
+        open_model: Open,
+        register: Register | None = None,
+        demonstrate: Demonstrate | None = None,
+    ) -> None:
+        self._configured, self._open, self._register = configured, open_model, register
+        self._demonstrate = demonstrate
+        self._models: dict[tuple[Endpoint, str], PersonaModel] = {}
+
+    async def at(self, channel_id: str) -> Voice:
+        """Gives the voice that is live in a channel; the configured one when that version cannot be had."""
+        if self._register is None:
+            return self.configured
+        id = (await self._register.routing()).version_for(channel_id)
+        if id == CONFIGURED:
+            return self.configured
+        try:
+            return await self.of(id)
+        except TellUser as error:
+            log.error("version_not_to_be_had", version=id, cause=str(error))
+            return self.configured
+
+    async def of(self, id: str) -> Voice:
+        """Gives the voice of a version. Raises TellUser when there is none, or the settings lack its endpoint."""
+        if id == CONFIGURED:
+            return self.configured
+        version = await self._register.version(id) if self._register else None
+        if version is None:
+            raise TellUser(f"There is no version `{id[:40]}`.")
+        return self.speaking(version)
+
+    def speaking(self, version: ModelVersion) -> Voice:
+        """Gives the voice of a version that need not be registered."""
+        place = (version.endpoint, version.model)
+        if place not in self._models:
+            self._models[place] = self._open(*place)
+        demonstrate = self._demonstrate if version.prompt == "full" else None
+        return Voice(self._models[place], version.prompt, version.id, demonstrate)
+
+    @property
+    def configured(self) -> Voice:
+        """The voice that the settings name."""
+        return Voice(self._configured, demonstrate=self._demonstrate)
+
+    async def aclose(self) -> None:
+        """Closes all models."""
+        for model in (self._configured, *self._models.values()):
+            if close := getattr(model, "aclose", None):
+                await close()
