@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import json
-import os
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from bot.errors import FootnoteError, TellUser
-from bot.log import set_up
-from bot.settings import Settings
-from bot.vocabulary import PUBLIC, WORKSPACE, ExampleStatus, Question
+from bot.errors import FootnoteError
+from bot.learning import example_commands, tuning_commands, version_commands
+from bot.shell import (
+    AudienceOption,
+    Json,
+    explained,
+    json_bytes,
+    load_settings,
+    print_json,
+    readable,
+    run,
+    writable,
+    write,
+)
+from bot.vocabulary import WORKSPACE, Question
 
 if TYPE_CHECKING:
     from bot.vocabulary import Citation, IngestReport
-
-T = TypeVar("T")
 
 cli = typer.Typer(
     help="Footnote answers questions in Slack from your own documents, and cites every sentence.\n\n"
@@ -31,28 +34,10 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-train = typer.Typer(help="Turn the answers that people liked into training data.", no_args_is_help=True)
+train = typer.Typer(help="Turn the answers that people liked into a persona of your own.", no_args_is_help=True)
 cli.add_typer(train, name="train")
-
-
-def writable(file: Path | None) -> Path | None:
-    """Refuses a file that cannot be written, before the work for it is done; `-` is stdout."""
-    if file is None or str(file) == "-":
-        return file
-    try:
-        there = file if file.exists() else file.parent
-        is_fine = there.is_dir() == (there is not file) and os.access(there, os.W_OK)
-    except OSError:
-        is_fine = False
-    if not is_fine:
-        raise typer.BadParameter(f"{file} cannot be written: is its folder there, and may you write in it?")
-    return file
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-AudienceOption = Annotated[
-    str, typer.Option("--audience", help="The place to read from: public, workspace, channel:ID or group:ID.")
-]
+for commands in (example_commands, tuning_commands, version_commands):
+    commands.register(train)
 
 
 @cli.command()
@@ -267,135 +252,6 @@ def doctor(as_json: Json = False) -> None:
         print_findings(findings)
     if not all(finding.is_fine for finding in findings):
         raise typer.Exit(1)
-
-
-@train.command("review")
-def review(
-    approve: Annotated[list[str] | None, typer.Option(help="Approve this example.", metavar="ID")] = None,
-    reject: Annotated[list[str] | None, typer.Option(help="Reject this example.", metavar="ID")] = None,
-) -> None:
-    """List the examples that wait for review, approve or reject some."""
-    from bot.learning import examples
-    from bot.wiring import open_journal, team_of
-
-    settings = load_settings()
-
-    async def decide() -> None:
-        team_id = await team_of(settings)
-        async with open_journal(settings, team_id) as (_, journal):
-            decisions: list[tuple[str, ExampleStatus]] = [(id, "approved") for id in approve or []]
-            decisions += [(id, "rejected") for id in reject or []]
-            for id, status in decisions:
-                await examples.review(journal, id, status, "command line", None)
-                typer.echo(f"{id} is {status}.")
-            waiting = await journal.examples("candidate")
-            for example in waiting:
-                typer.echo(f"\n{example.id}  {example.audience}  by {example.produced_by}")
-                typer.echo(f"  {example.question}\n  {example.answer}")
-            approved = len(await journal.examples("approved"))
-            typer.echo(f"{len(waiting)} wait for review; {approved} of {examples.WANTED} approved.")
-
-    run(decide())
-
-
-@train.command("export")
-def export(
-    file: Annotated[Path, typer.Argument(help="The JSON lines file to write.", callback=writable)],
-    status: Annotated[str, typer.Option(help="candidate, approved, rejected or quarantined.")] = "approved",
-) -> None:
-    """Write examples that everyone in the workspace may read as training lines in OpenAI's chat layout."""
-    from typing import get_args
-
-    from bot.learning import examples
-    from bot.persona import load_persona
-    from bot.wiring import open_journal, team_of
-
-    if status not in get_args(ExampleStatus):
-        raise typer.BadParameter(f"{status!r} is none of {', '.join(get_args(ExampleStatus))}", param_hint="--status")
-    settings = load_settings()
-
-    async def lines() -> tuple[list[bytes], int]:
-        team_id = await team_of(settings)
-        async with open_journal(settings, team_id) as (_, journal):
-            found = [one for one in await journal.examples() if one.status == status]
-        persona = load_persona(settings.persona_file)
-        exported = [json_bytes(line, indent=None) for line in examples.export(found, persona)]
-        return exported, len(found) - len(exported)
-
-    exported, kept_back = run(lines())
-    write(file, b"".join(exported))
-    typer.echo(f"{len(exported)} {status} examples written to {file}", err=True)
-    if kept_back:
-        typer.echo(f"{kept_back} kept back: not everyone in the workspace may read them", err=True)
-
-
-def load_settings(*, log_level: str | None = None, lean: bool = False) -> Settings:
-    """Reads the settings and sets up the log, at another level where a command speaks for itself; a lean one begins
-    with its first line.
-
-    Ends with status 2 and the names of the variables when they are wrong.
-    """
-    try:
-        settings = Settings.from_environment(os.environ)
-    except ValidationError as error:
-        for one in error.errors(include_input=False, include_url=False):  # an input may be a secret
-            name = ".".join(str(part) for part in one["loc"]).upper()
-            typer.echo(f"{name}: {one['msg']}" if name else one["msg"].removeprefix("Value error, "), err=True)
-        raise typer.Exit(2) from None
-    set_up(log_level or settings.log_level, at_first_line=lean)
-    return settings
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs a command; what goes wrong on purpose is a sentence, not a traceback."""
-    gc.freeze()  # What is imported stays, and so does most of what is made at first: a tenth of a cold `ask` went
-    gc.set_threshold(50_000, 20, 100)  # into looking through it for garbage again and again, and once more at the end.
-    try:
-        return asyncio.run(coroutine)
-    except FootnoteError as error:
-        typer.echo(explained(error), err=True)
-        raise typer.Exit(2 if isinstance(error, TellUser) else 1) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    finally:
-        gc.freeze()
-
-
-def explained(error: FootnoteError) -> str:
-    """Gives an error's text, with what to do next where the text does not say it."""
-    return str(error) if isinstance(error, TellUser) else f"{error}\n`python -m bot doctor` says what is wrong."
-
-
-def readable(place: str) -> frozenset[str]:
-    """Gives what may be read at a place of the command line. Raises TellUser for what is no place."""
-    if place == PUBLIC:
-        return frozenset({PUBLIC})
-    kind, _, id = place.partition(":")
-    if place != WORKSPACE and not (kind in ("channel", "group") and id):
-        raise TellUser(f"--audience {place!r}: use public, workspace, channel:ID or group:ID")
-    return frozenset({PUBLIC, WORKSPACE, place})
-
-
-def print_json(value: dict[str, Any]) -> None:
-    typer.echo(json_bytes(value), nl=False)
-
-
-def json_bytes(value: object, indent: int | None = 1) -> bytes:
-    """Gives JSON and a line's end in UTF-8, whatever the terminal speaks; half a character, as a file's name may hold
-    one, becomes an escape, which is JSON too."""
-    return f"{json.dumps(value, ensure_ascii=False, indent=indent)}\n".encode("utf-8", "backslashreplace")
-
-
-def write(file: Path, content: bytes) -> None:
-    """Writes a result, to stdout when the file is `-`; ends with status 2 and the reason when it cannot."""
-    try:
-        if str(file) == "-":
-            typer.echo(content, nl=False)
-        else:
-            file.write_bytes(content)
-    except OSError as error:
-        typer.echo(f"{file} cannot be written: {error.strerror}.", err=True)
-        raise typer.Exit(2) from None
 
 
 def citation_json(citation: Citation) -> dict[str, Any]:

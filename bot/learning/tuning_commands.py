@@ -1,0 +1,9 @@
+"""`train start`, `status`: datasets and tuning jobs, in the shell."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(train: typer.Typer) -> None:
+    """Adds the commands."""
