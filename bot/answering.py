@@ -18,7 +18,7 @@ from bot.evidence import evidence
 from bot.log import log
 from bot.persona import Persona, messages, short_messages
 from bot.small_talk import small_talk
-from bot.vocabulary import Answer, AnswerStatus, Citation, Example, Found, Passage, PromptStyle, Question
+from bot.vocabulary import CONFIGURED, Answer, AnswerStatus, Citation, Example, Found, Passage, PromptStyle, Question
 
 LONGEST_QUESTION = 4_000
 LONGEST_ANSWER = 3_000
@@ -65,7 +65,7 @@ class Voice:
 
     model: PersonaModel
     prompt: PromptStyle = "full"
-    version: str = "configured"
+    version: str = CONFIGURED
     demonstrate: Demonstrate | None = None
 
 

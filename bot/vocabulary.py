@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 PUBLIC = "public"
 WORKSPACE = "workspace"
+CONFIGURED = "configured"
+"""The version of the persona that PERSONA_MODEL names; it is live until another one is promoted."""
 
 AnswerStatus = Literal["answered", "declined", "clarified", "chitchat", "failed"]
 ExampleStatus = Literal["candidate", "approved", "rejected", "quarantined"]

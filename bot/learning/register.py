@@ -13,12 +13,10 @@ from redis.exceptions import RedisError
 
 from bot.errors import TellUser, TryAgain
 from bot.journal import now
-from bot.vocabulary import Dataset, DraftPage, Frozen, ModelVersion, TuningJob
+from bot.vocabulary import CONFIGURED, Dataset, DraftPage, Frozen, ModelVersion, TuningJob
 
 Model = TypeVar("Model", bound=BaseModel)
 
-CONFIGURED = "configured"
-"""The version that PERSONA_MODEL names; it is live until another one is promoted."""
 DECISIONS_KEPT = 1_000
 
 

@@ -5,12 +5,15 @@ switching costs no connection."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from bot.answering import Demonstrate, PersonaModel, Voice
 from bot.errors import TellUser
-from bot.learning.register import CONFIGURED, Register
 from bot.log import log
-from bot.vocabulary import Endpoint, ModelVersion
+from bot.vocabulary import CONFIGURED, Endpoint, ModelVersion
+
+if TYPE_CHECKING:
+    from bot.learning.register import Register
 
 Open = Callable[[Endpoint, str], PersonaModel]
 """Gives the model of a name at an endpoint. Raises TellUser when the settings lack the endpoint."""

@@ -8,9 +8,9 @@ import pytest
 
 from bot.errors import TellUser
 from bot.journal import now
-from bot.learning.register import CONFIGURED, Register
+from bot.learning.register import Register
 from bot.memory import Memory
-from bot.vocabulary import ModelVersion
+from bot.vocabulary import CONFIGURED, ModelVersion
 
 
 @pytest.fixture
