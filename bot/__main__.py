@@ -59,13 +59,12 @@ def ask(
 ) -> None:
     """Ask one question in the terminal and read the answer with its sources."""
     from bot.terminal import SilentReply, TerminalReply
-    from bot.wiring import open_thinking, team_of
+    from bot.wiring import open_asking
 
     settings = load_settings(log_level="CRITICAL", lean=True)
 
     async def answer() -> bool:
-        team_id = await team_of(settings)
-        async with open_thinking(settings) as thinking:
+        async with open_asking(settings) as (team_id, thinking):
             answer = await thinking.answer(
                 Question(id=f"{team_id}:terminal:0", team_id=team_id, text=question, readable=readable(audience)),
                 SilentReply() if as_json else TerminalReply(),
@@ -191,14 +190,13 @@ def evaluate(
     from bot.evaluating import print_summary, read_questions
     from bot.progress import progress_bar
     from bot.terminal import SilentReply
-    from bot.wiring import open_thinking, team_of
+    from bot.wiring import open_asking
 
     settings = load_settings()
 
     async def measure() -> dict[str, Any]:
-        team_id = await team_of(settings)
         asked = read_questions(questions)
-        async with open_thinking(settings) as thinking:
+        async with open_asking(settings) as (team_id, thinking):
             with progress_bar() as progress:
                 return await evaluate_questions(
                     asked,

@@ -73,6 +73,21 @@ async def open_thinking(
 
 
 @asynccontextmanager
+async def open_asking(settings: Settings) -> AsyncIterator[tuple[str, Thinking]]:
+    """Opens what a question of the command line needs, with its team. The version that is live in Slack answers here,
+    too; where no model server is set there can be none, and the memory is left alone."""
+    async with AsyncExitStack() as stack:
+        team_id = await team_of(settings)
+        register = None
+        if settings.tuner_base_url or settings.openai_base_url or settings.openai_api_key:
+            from bot.learning.register import Register
+
+            memory, _ = await stack.enter_async_context(open_journal(settings, team_id))
+            register = Register(memory.redis, team_id)
+        yield team_id, await stack.enter_async_context(open_thinking(settings, register))
+
+
+@asynccontextmanager
 async def open_voices(
     settings: Settings, register: Register | None = None, demonstrate: Demonstrate | None = None
 ) -> AsyncIterator[Voices]:
