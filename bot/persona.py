@@ -60,7 +60,8 @@ class Persona(Frozen):
     human: str
     """The sentence that offers a person."""
     opening: str = ""
-    """What every answer begins with, such as a word of greeting; it needs no source. Mostly empty."""
+    """What every answer begins with, such as a word of greeting; it needs no source. Mostly empty. A model learns it from
+    the manner's text or from examples; this is for those who check."""
     manner: str
     """Tone and format, as Markdown."""
 
@@ -129,8 +130,6 @@ def messages(
     pretend to end its own quotation.
     """
     rules = _RULES.format(refusal=persona.refusal)
-    if persona.opening:
-        rules += f"\n- Begin every answer that is no refusal with exactly this: {persona.opening}"
     system = f"{one_line(persona)} Your name is {persona.name}.\n\n{persona.manner}\n\n{rules}"
     marker = secrets.token_hex(8)
     shown = [
