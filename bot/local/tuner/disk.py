@@ -1,0 +1,78 @@
+"""How the tuner keeps things: a file is whole or not there, and what was acknowledged survives SIGKILL and a power
+cut."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import string
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bot.local.tuner.errors import JSON
+
+_LETTERS = string.ascii_letters + string.digits
+_newest = 0
+
+
+def new_id(prefix: str) -> str:
+    """An id that is later in the alphabet than every earlier one, so that a page may start after one that is gone."""
+    global _newest
+    _newest = max(_newest + 1, time.time_ns())
+    return f"{prefix}-{_newest:016x}" + "".join(secrets.choice(_LETTERS) for _ in range(8))
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Puts a file in place, readable for its owner only, or leaves what was there. Raises OSError."""
+    draft = path.with_name(f"{path.name}.new")
+    try:
+        with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    settle(path.parent)
+
+
+def settle(folder: Path) -> None:
+    """Makes names that were added to a folder, or taken from it, outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def keep_record(path: Path, record: JSON) -> None:
+    keep(path, json.dumps(record, ensure_ascii=False).encode())
+
+
+def records(paths: Iterator[Path]) -> Iterator[tuple[Path, JSON]]:
+    """What was kept, oldest first. One that somebody damaged is named on stderr and left alone."""
+    for path in sorted(paths):
+        try:
+            record = json.loads(path.read_bytes())
+            if not isinstance(record, dict):
+                raise ValueError("not an object")
+        except (OSError, ValueError) as problem:
+            print(f"tuner: cannot read {path}: {problem}", file=sys.stderr, flush=True)
+        else:
+            yield path, record
+
+
+def lock(path: Path) -> int | None:
+    """The open lock file, ours until this process ends in whatever way; None where another holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
