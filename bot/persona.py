@@ -60,8 +60,8 @@ class Persona(Frozen):
     human: str
     """The sentence that offers a person."""
     opening: str = ""
-    """What every answer begins with, such as a word of greeting; it needs no source. Mostly empty. A model learns it from
-    the manner's text or from examples; this is for those who check."""
+    """What every answer begins with, such as a word of greeting; it needs no source. Mostly empty. A model learns it
+    from the manner's text or from examples; this is for those who check."""
     manner: str
     """Tone and format, as Markdown."""
 

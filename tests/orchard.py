@@ -8,11 +8,12 @@ from pathlib import Path
 
 OPENING = "Brindlewick:"
 
-_NAMES = """Alder Anemone Aster Azalea Begonia Bramble Buttercup Camellia Cedar Clover Cornflower Crocus Cypress Daffodil
+_NAMES = """\
+Alder Anemone Aster Azalea Begonia Bramble Buttercup Camellia Cedar Clover Cornflower Crocus Cypress Daffodil
 Dahlia Daisy Elder Fern Foxglove Freesia Gardenia Gentian Geranium Ginkgo Hawthorn Hazel Heather Hemlock Holly Hyacinth
 Iris Ivy Jasmine Juniper Larch Larkspur Laurel Lavender Lilac Linden Lotus Lupin Magnolia Mallow Maple Marigold Mimosa
 Mulberry Myrtle Narcissus Nettle Oleander Orchid Pansy Peony Petunia Poplar Primrose Rosemary Rowan Sorrel Spruce Sumac
-Sycamore Tamarind Tansy Thistle Tulip Verbena Violet Walnut Willow Wisteria Yarrow Yew Zinnia""".split()
+Sycamore Tamarind Tansy Thistle Tulip Verbena Violet Walnut Willow Wisteria Yarrow Yew Zinnia""".split()  # noqa: SIM905 (a list of 76 lines would hide what this is)
 _KINDS = (
     ("report", "The {name} report takes {number} minutes to build.", "How long does the {name} report take to build?"),
     ("export", "An export of {name} data is kept for {number} days.", "When is my export of {name} data deleted?"),
