@@ -253,18 +253,31 @@ class TuningJob(Frozen):
     base: str
     """The model that is tuned, as the tuner names it."""
     endpoint: Endpoint = "tuner"
+    server: str = ""
+    """The address of the API that is tuning, without a key."""
+    epochs: int = 3
+    batch_size: int = 4
     file_id: str | None = None
     job_id: str | None = None
+    earlier: tuple[str, ...] = ()
+    """Jobs of the server on the same dataset that had ended when somebody wanted another one."""
     status: str = "preparing"
     """`preparing`, then what the API says: validating_files, queued, running, succeeded, failed, cancelled."""
     fine_tuned_model: str | None = None
     progress: float = 0.0
     """0 to 1, as far as the events tell."""
+    last_event: str = ""
+    """What the server said last about its progress."""
     problem: str | None = None
-    """Why it failed, as a sentence."""
+    """Why it failed, or what keeps it from going on, as a sentence."""
     started_by: str = ""
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its status is its last."""
+        return self.status in ("succeeded", "failed", "cancelled")
 
 
 class ModelVersion(Frozen):
