@@ -392,6 +392,8 @@ async def test_the_same_idempotency_key_gives_the_same_job(tuner: Tuner, client:
         (examples() + line("q", "a").replace(b'"a"', b'"a", "tool_calls": []'), "'tool_calls' is not supported"),
         (examples() + line("q", "a").replace(b'"a"', b'"\\ud800"'), "surrogate"),
         (examples() + b"[" * 100_000, "nested too deeply"),
+        (examples() + line("q", "a").replace(b": [", b":\r["), "a carriage return"),
+        (examples() + line("q", "a" * 1024 * 512), "longer than"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

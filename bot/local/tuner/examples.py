@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-LONGEST_LINE = 1024 * 1024
+LONGEST_LINE = 512 * 1024
 """Bytes; no base that runs here reads an example as long as that."""
 ROLES = ("system", "developer", "user", "assistant")
 _MESSAGE_KEYS = {"role", "content", "weight", "name"}
@@ -44,6 +44,8 @@ def count_examples(path: Path, *, fewest: int) -> int:
 def _check(line: bytes) -> None:
     if len(line) > LONGEST_LINE:
         raise ValueError(f"longer than {LONGEST_LINE} bytes")
+    if b"\r" in line.rstrip(b"\r\n"):
+        raise ValueError("a carriage return in the middle of it, where some readers end a line")
     example = _parse(line)
     if not isinstance(example, dict):
         raise ValueError("not a JSON object")

@@ -57,10 +57,9 @@ async def train(
             await process.wait()
     if error is not None:
         raise TrainingFailed(str(error.get("code")), str(error.get("message")), error.get("param"))
-    if status != 0:
-        raise TrainingFailed(
-            "training_failed", f"The training process {_ending(status)}. {_last_words(folder)}".strip()
-        )
+    if process.returncode != 0:
+        ending = f"The training process {_ending(process.returncode or 0)}. {_last_words(folder)}"
+        raise TrainingFailed("training_failed", ending.strip())
     if tokens is None or not (folder / "adapter.gguf").is_file() or not (folder / "adapter.json").is_file():
         raise TrainingFailed("training_failed", "The training process ended without a complete result.")
     return tokens
