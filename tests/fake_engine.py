@@ -28,7 +28,7 @@ class FakeServing:
     """Stands in for `Serving`: the same promises, no weights."""
 
     def __init__(self, bases: dict[str, Path], work_folder: Path, threads: int = 1) -> None:
-        self._bases = bases
+        self._bases, self._folder = bases, work_folder.parent
         self._adapters: dict[str, tuple[str, Path]] = {}
         self._runner: web.AppRunner | None = None
         self._url = ""
@@ -84,6 +84,9 @@ class FakeServing:
             return web.json_response({"error": error}, status=400)
         if text == "engine: loading":
             return web.json_response({"error": {"code": 503, "message": "Loading", "type": "unavailable"}}, status=503)
+        if text == "engine: slow":
+            await asyncio.to_thread((self._folder / "engine-is-slow").touch)
+            await asyncio.sleep(0.5)
         if text == "engine: how many hung up":
             text = str(self.hung_up)
         elif text == "engine: echo":

@@ -11,6 +11,7 @@ import string
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from bot.local.tuner.errors import JSON
@@ -62,9 +63,15 @@ def records(paths: Iterator[Path]) -> Iterator[tuple[Path, JSON]]:
             if not isinstance(record, dict):
                 raise ValueError("not an object")
         except (OSError, ValueError) as problem:
-            print(f"tuner: cannot read {path}: {problem}", file=sys.stderr, flush=True)
+            complain(f"cannot read {path}: {problem}")
         else:
             yield path, record
+
+
+def complain(text: str) -> None:
+    """Says on stderr what an operator should know; where the log is on a full disk too, nobody is told."""
+    with suppress(OSError):
+        print(f"tuner: {text.rstrip()}", file=sys.stderr, flush=True)
 
 
 def lock(path: Path) -> int | None:

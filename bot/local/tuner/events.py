@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 
-from bot.local.tuner.disk import new_id
+from bot.local.tuner.disk import complain, new_id
 from bot.local.tuner.errors import JSON
 
 
@@ -34,7 +33,7 @@ class Events:
                     file.write(b"\n")  # the line before was cut off by a kill, or by a full disk
                 file.write(json.dumps(event).encode() + b"\n")
         except OSError as problem:
-            print(f"tuner: cannot write '{message}' to {self._path}: {problem}", file=sys.stderr, flush=True)
+            complain(f"cannot write '{message}' to {self._path}: {problem}")
 
     def page(self, after: str | None, limit: int) -> tuple[list[JSON], bool]:
         """Newest first: a page of those that are older than `after`, and whether more follow."""

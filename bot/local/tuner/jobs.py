@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from bot.local.tuner.base_models import Refused
-from bot.local.tuner.disk import keep_record, new_id, records
+from bot.local.tuner.disk import complain, keep_record, new_id, records
 from bot.local.tuner.errors import JSON, WireError, busy, invalid, missing
 from bot.local.tuner.events import Events
 from bot.local.tuner.examples import BadExamples, count_examples
@@ -33,7 +33,7 @@ FEWEST_EXAMPLES = 10
 MOST_UNFINISHED = 100
 """Jobs that may wait at the same time."""
 ORGANISATION = "local"
-SAVE_AGAIN_S = 5
+SAVE_AGAIN_S = 2
 Status = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
 
 
@@ -127,7 +127,7 @@ class Jobs:
             if job.has_model:
                 await self._serve_again(job)
             elif job.model_deleted:
-                shutil.rmtree(self._run_folder(job), ignore_errors=True)
+                self._clear(job)
             elif not job.is_finished:
                 self._take_up(job)
 
@@ -220,13 +220,12 @@ class Jobs:
     def forget_model(self, job: Job) -> None:
         """Deletes a model for good; its job stays. Raises OSError."""
         self._put(job.model_copy(update={"model_deleted": True}))
-        shutil.rmtree(self._run_folder(job), ignore_errors=True)
+        self._clear(job)
 
     # -- a job's life
 
     def _take_up(self, job: Job) -> None:
-        for folder in (self._folder / job.id).glob("run-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        self._clear(job)
         if job.status == "running":
             job = job.model_copy(update={"status": "queued", "checkpoints": ()})
             self._put(job)
@@ -252,7 +251,7 @@ class Jobs:
         except OSError as problem:
             error = _error("storage_error", f"The tuner cannot use its data folder: {problem.strerror or problem}.")
         except Exception:
-            traceback.print_exc(file=sys.stderr)
+            complain(traceback.format_exc())
             error = _error("server_error", "The tuner failed; the reason is in its log.")
         job = self._jobs[id]
         self._finish(job, "failed", error=error)
@@ -321,7 +320,7 @@ class Jobs:
         folder = self._run_folder(job).resolve()
         path = (folder / str(told.get("adapter"))).resolve()
         if not isinstance(told.get("step"), int) or not path.is_relative_to(folder) or not path.is_file():
-            print(f"tuner: {id} told of a checkpoint that is none: {told}", file=sys.stderr, flush=True)
+            complain(f"{id} told of a checkpoint that is none: {told}")
             return
         checkpoint = Checkpoint(
             id=new_id("ftckpt"),
@@ -354,7 +353,7 @@ class Jobs:
         try:
             await self._serving.add(job.fine_tuned_model, job.request.model, self.adapter(job))
         except (Refused, OSError) as problem:
-            print(f"tuner: {job.fine_tuned_model} cannot be served: {problem}", file=sys.stderr, flush=True)
+            complain(f"{job.fine_tuned_model} cannot be served: {problem}")
 
     # -- keeping
 
@@ -370,6 +369,15 @@ class Jobs:
     def _run_folder(self, job: Job) -> Path:
         return self._folder / job.id / job.run
 
+    def _clear(self, job: Job) -> None:
+        """Removes what runs have left, but for the log of one that failed."""
+        for path in (self._folder / job.id).glob("run-*/*"):
+            if path.name != "log" or job.status != "failed":
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        for folder in (self._folder / job.id).glob("run-*"):
+            with suppress(OSError):
+                folder.rmdir()  # if there is nothing in it
+
     def _put(self, job: Job) -> None:
         keep_record(self._folder / job.id / "record.json", job.model_dump())
         self._jobs[job.id] = job
@@ -378,15 +386,11 @@ class Jobs:
         """An end without a model: it is the end even where it cannot be written yet."""
         job = job.model_copy(update={"status": status, "error": error, "finished_at": int(time.time())})
         self._jobs[job.id] = job
-        for path in self._run_folder(job).glob("*") if status == "failed" else ():
-            if path.name != "log":
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        if status == "cancelled":
-            shutil.rmtree(self._run_folder(job), ignore_errors=True)
+        self._clear(job)
         try:
             self._put(job)
         except OSError as problem:
-            print(f"tuner: cannot write that {job.id} has {status}: {problem}", file=sys.stderr, flush=True)
+            complain(f"cannot write that {job.id} has {status}: {problem}")
             task = asyncio.create_task(self._save_later(job))
             self._saving[job.id] = task
             task.add_done_callback(lambda _: self._saving.pop(job.id, None))

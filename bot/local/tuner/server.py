@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import sys
 import traceback
 import uuid
 
@@ -13,6 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from bot.local.tuner.chat import Chat
+from bot.local.tuner.disk import complain
 from bot.local.tuner.errors import WireError, invalid, no_room
 from bot.local.tuner.files import LARGEST_FILE, Files
 from bot.local.tuner.jobs import Jobs
@@ -151,10 +151,10 @@ async def _in_openai_form(request: web.Request, handler: Handler) -> web.StreamR
     except OSError as problem:
         if request.transport is None or isinstance(problem, ConnectionError):
             raise  # the caller is gone
-        traceback.print_exc(file=sys.stderr)
+        complain(traceback.format_exc())
         response = no_room(problem).response()
     except Exception:
-        traceback.print_exc(file=sys.stderr)
+        complain(traceback.format_exc())
         response = WireError(500, "The tuner failed; the reason is in its log.", kind="server_error").response()
     if not response.prepared:
         response.headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
