@@ -49,6 +49,7 @@ class Asked(BaseModel):
     answerable: bool | None = None
     expected_behavior: Behaviour | None = None
     audience: str | None = None
+    kind: str | None = None
 
     @field_validator("history", mode="before")
     @classmethod

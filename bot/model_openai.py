@@ -4,7 +4,7 @@ while nothing was written, and every way to fail becomes one of two: it may work
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -41,9 +41,18 @@ class OpenAIModel:
     """Writes through `/chat/completions`; see `answering.PersonaModel`. One client is kept until `aclose`."""
 
     def __init__(
-        self, name: str, *, base_url: str | None = None, api_key: str | None = None, timeout_s: float = 20
+        self,
+        name: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout_s: float = 20,
+        options: Callable[[Prompt], Mapping[str, Any]] = lambda prompt: {},
+        used: Callable[[int, int], None] = lambda tokens_in, tokens_out: None,
     ) -> None:
+        """`options` gives further fields of a request; `used` hears what it took, where the server says it."""
         self.name = name
+        self._options, self._used = options, used
         self.provider = urlsplit(base_url or "https://api.openai.com/v1").hostname or ""
         self._base_url, self._api_key, self._timeout_s = base_url, api_key, timeout_s
         self._client: AsyncOpenAI | None = None
@@ -81,11 +90,12 @@ class OpenAIModel:
         with _translated():
             chat: Any = prompt.messages  # plain dictionaries are what goes over the wire
             stream: AsyncStream[ChatCompletionChunk] = await self._connected().chat.completions.create(
-                model=self.name, messages=chat, stream=True
+                model=self.name, messages=chat, stream=True, **self._options(prompt)
             )
             async with aclosing(stream):
                 async for chunk in stream:
                     text, finish = _read(chunk, finish)
+                    self._hear_usage(getattr(chunk, "usage", None))
                     text = thoughts.without(text)[: LONGEST_COMPLETION - length]
                     length += len(text)
                     if text:
@@ -100,6 +110,11 @@ class OpenAIModel:
             raise _Hopeless(f"{self.name} was stopped by its server: {finish}")
         if not length and not rest:
             raise ModelUnavailable(f"{self.name} wrote nothing")
+
+    def _hear_usage(self, usage: object) -> None:
+        tokens_in, tokens_out = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
+        if isinstance(tokens_in, int) and isinstance(tokens_out, int):
+            self._used(tokens_in, tokens_out)
 
     def _connected(self) -> AsyncOpenAI:
         if self._client is None:
