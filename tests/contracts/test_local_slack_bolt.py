@@ -310,7 +310,7 @@ async def test_buttons_that_share_an_action_id_are_told_apart_by_value(bolt: Bol
 
 
 async def test_a_button_opens_a_modal_whose_values_come_back(bolt: Bolt) -> None:
-    """Errors keep it open, a good answer closes it, and a required field left empty never leaves the client."""
+    """Errors keep it open, a good answer closes it; what is left empty or is too long never leaves the client."""
     posted = await bolt.client.chat_postMessage(channel="C0HELP", text="a", blocks=_buttons(_button("correct")))
     submitted: list[JSON] = []
 
@@ -332,6 +332,8 @@ async def test_a_button_opens_a_modal_whose_values_come_back(bolt: Bolt) -> None
     (modal,) = (await bolt.slack.seen("U0MAYA"))["modals"]
     with pytest.raises(Refused, match="required"):
         await bolt.slack.submit("U0MAYA", modal["view_id"], {})
+    with pytest.raises(Refused, match="at most 3000 characters"):
+        await bolt.slack.submit("U0MAYA", modal["view_id"], {"words": "x" * 3_001})
     answer = await bolt.slack.submit("U0MAYA", modal["view_id"], {"words": "no"})
     assert answer["response_action"] == "errors" and answer["errors"] == {"words": "a little longer, please"}
     assert (await bolt.slack.seen("U0MAYA"))["modals"]

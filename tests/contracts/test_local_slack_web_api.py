@@ -180,6 +180,11 @@ def _feedback(**changes: Any) -> dict[str, Any]:
     return {"type": "context_actions", "elements": [buttons | changes]}
 
 
+def _input(**changes: Any) -> dict[str, Any]:
+    label = {"type": "plain_text", "text": "Words"}
+    return {"type": "input", "label": label, "element": {"type": "plain_text_input", "action_id": "words"} | changes}
+
+
 @pytest.mark.parametrize(
     "blocks",
     [
@@ -200,6 +205,9 @@ def _feedback(**changes: Any) -> dict[str, Any]:
         [_feedback(positive_button={"text": {"type": "plain_text", "text": "Good"}, "value": "x" * 2001})],
         [_feedback(negative_button=None)],
         [{"type": "image", "image_url": "https://x.example/a.png"}],
+        [_input(max_length=3_001)],
+        [_input(initial_value="x" * 3_001)],
+        [_input(initial_value="xxx", max_length=2)],
     ],
 )
 async def test_blocks_that_slack_would_refuse_are_refused(client: AsyncWebClient, blocks: list[Any]) -> None:

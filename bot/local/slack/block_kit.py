@@ -16,6 +16,7 @@ from bot.local.slack.people import JSON
 MESSAGE_BLOCKS = 50
 VIEW_BLOCKS = 100
 MARKDOWN_CHARACTERS = 12_000
+INPUT_CHARACTERS = 3_000
 
 # Blocks whose insides this Slack stores and shows but does not weigh.
 _UNWEIGHED = {"divider", "rich_text", "file", "video", "table", "data_table", "data_visualization", "call"}
@@ -140,6 +141,11 @@ def _element(element: Any, where: str) -> None:
         _text_of(element, "url", where, most=3000, required=False)
         if element.get("style") not in (None, "primary", "danger"):
             raise _Refused("invalid style", f"{where}/style")
+    elif kind == "plain_text_input":
+        most = element.get("max_length", INPUT_CHARACTERS)
+        if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= INPUT_CHARACTERS:
+            raise _Refused(f"must be from 1 to {INPUT_CHARACTERS}", f"{where}/max_length")
+        _text_of(element, "initial_value", where, most=most, required=False)
     elif "options" in element or kind in ("overflow", "static_select", "checkboxes", "radio_buttons"):
         if "option_groups" in element:
             return

@@ -48,6 +48,9 @@ def state_of(blocks: list[JSON], values: JSON) -> JSON:
         entry = given if isinstance(given, dict) else _entry(element, given)
         if not block.get("optional") and all(v in (None, "", []) for k, v in entry.items() if k != "type"):
             raise WrongUse(f"{block_id}: please complete this required field")
+        most = element.get("max_length", block_kit.INPUT_CHARACTERS)
+        if element["type"] == "plain_text_input" and len(str(entry.get("value") or "")) > most:
+            raise WrongUse(f"{block_id}: at most {most} characters")
         state[block_id] = {action_id: {"type": element["type"], **entry}}
     return state
 
