@@ -7,16 +7,13 @@ reads words, not meaning: it keeps out what is invented, not every way to be wro
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from bot.claims import STOP, Claims, read
 from bot.defusing import Defuser, visible
-from bot.evidence import ENOUGH, Support, evidence, share, speaks_to_the_machine
+from bot.evidence import Grounds, Support, speaks_to_the_machine
 from bot.sentences import MARK, Span, Splitter, lead_and_body
 from bot.vocabulary import Citation, Passage
-
-_MOST_MARKS = 3
 
 _MARK = re.compile(MARK)
 _STOPS = re.compile(r"[.!?…:。！？]+[\"'”’»)*_]*$")
@@ -76,15 +73,12 @@ class Citer:
     ) -> None:
         """`opening` is what the persona begins each answer with, and needs no source; `unsaid` is what the model was
         told and must not recite."""
-        self._evidence = [evidence(passage) for passage in passages]
+        self._grounds = Grounds(passages)
         self._defuser = Defuser(passages)
         self._splitter = Splitter()
         self._refusal = _bare(refusal)
         self._opening = opening
         self._unsaid = f" {_bare(unsaid)} "
-        common = Counter(word for each in self._evidence for word in each.vocabulary)
-        # What half of the passages speak of is their subject: the company, the product.
-        self._known = {word for word, count in common.items() if count >= max(2, len(passages) / 2)}
         asked = read(question)
         self._asked = asked.words | asked.identifiers
         self._order: list[int] = []
@@ -101,15 +95,16 @@ class Citer:
     def citations(self) -> tuple[Citation, ...]:
         """What was cited so far; the citation with the number n stands at n - 1."""
         return tuple(
-            cite(number, self._evidence[index].passage, self._evidence[index].quote(self._spans[index]))
+            cite(number, self._grounds.evidence[index].passage, self._grounds.evidence[index].quote(self._spans[index]))
             for number, index in enumerate(self._order, start=1)
         )
 
     @property
     def passages(self) -> tuple[Passage, ...]:
         """The given passages, the cited ones first, so that `[n]` is the n-th."""
-        rest = [index for index in range(len(self._evidence)) if index not in self._order]
-        return tuple(self._evidence[index].passage for index in [*self._order, *rest])
+        given = self._grounds.evidence
+        rest = [index for index in range(len(given)) if index not in self._order]
+        return tuple(given[index].passage for index in [*self._order, *rest])
 
     def feed(self, delta: str) -> Iterator[str]:
         """Takes what the model wrote next and yields the pieces that can be said now."""
@@ -126,7 +121,7 @@ class Citer:
             return
         lead, body = lead_and_body(piece)
         lead = self._take_lead(lead)
-        numbers, body = _marks(body)
+        numbers, body = take_marks(body)
         if self._opening and body.lstrip().startswith(self._opening):
             body = body.lstrip().removeprefix(self._opening)
             if not self._said:
@@ -142,23 +137,20 @@ class Citer:
             return
         defused = self._defuser.defuse(body)
         text = _tidy(defused) if defused is not None else ""
-        claims = read(_ENUMERATION.sub(" ", _PARTICLE.sub("", text)))
-        if text.startswith(("```", "~~~")):
-            claims = _code_claims(text)
-        elif is_connecting(text, self._asked):
+        if is_connecting(text, self._asked):
             self._connecting = lead + text
             self._lead = ""
             return
         is_telling = self._is_telling(lead, text)
-        cited = self._supporting(claims, numbers) if is_telling else []
+        cited = self._grounds.supporting(claims_of(text), numbers) if is_telling else []
         if not cited:
             self._lead = lead
             self.left_out += is_telling
             self._steps_left_out += bool(_STEP.search(lead))
             return
         self._said.add(_bare(text))
-        marks = "".join(f"[{self._number(index, support)}]" for index, support in cited)
-        said = self._connecting + _renumbered(lead, self._steps_left_out) + _with_marks(text, marks)
+        numbered = [self._number(index, support) for index, support in cited]
+        said = self._connecting + _renumbered(lead, self._steps_left_out) + with_marks(text, numbered)
         self._connecting = self._lead = ""
         yield said if len(self._said) > 1 else said.lstrip()
 
@@ -181,40 +173,6 @@ class Citer:
             return inherited
         return lead if "\n" in lead else inherited
 
-    def _supporting(self, claims: Claims, numbers: list[int]) -> list[tuple[int, Support]]:
-        """The passages that the sentence may cite: those it names, as far as they hold, one by one or together; else
-        the best of the others."""
-        named = [index for index in dict.fromkeys(number - 1 for number in numbers) if 0 <= index < len(self._evidence)]
-        if held := self._holding(claims, named):
-            return held[:_MOST_MARKS]
-        if 1 < len(named) <= _MOST_MARKS and (joint := self._joint(claims, named)):
-            return joint
-        others = self._holding(claims, [index for index in range(len(self._evidence)) if index not in named])
-        return [max(others, key=lambda each: each[1].strength)] if others else []
-
-    def _holding(self, claims: Claims, indexes: list[int]) -> list[tuple[int, Support]]:
-        """Those of the passages that hold the whole sentence."""
-        holding = []
-        for index in indexes:
-            each = self._evidence[index]
-            if claims.is_empty or each.lacks(claims, self._known) or share([each], claims) < ENOUGH:
-                continue
-            if support := each.support(claims):
-                holding.append((index, support))
-        return holding
-
-    def _joint(self, claims: Claims, named: list[int]) -> list[tuple[int, Support]]:
-        """The named passages if they hold the sentence together and none denies it, else nothing."""
-        parts = [self._evidence[index] for index in named]
-        if set.intersection(*(each.lacks(claims, self._known) for each in parts)) or share(parts, claims) < ENOUGH:
-            return []
-        supports = [each.support(claims) for each in parts]
-        return (
-            [(index, support) for index, support in zip(named, supports, strict=True) if support]
-            if all(supports)
-            else []
-        )
-
     def _number(self, index: int, support: Support) -> int:
         if index not in self._order:
             self._order.append(index)
@@ -223,7 +181,7 @@ class Citer:
         return self._order.index(index) + 1
 
 
-def _marks(body: str) -> tuple[list[int], str]:
+def take_marks(body: str) -> tuple[list[int], str]:
     """Takes the marks out of a sentence: the numbers they name, and the sentence without them."""
     numbers: list[int] = []
 
@@ -252,7 +210,9 @@ def _tidy(text: str) -> str:
     return re.sub(r"[ \t]+([.,;:!?…])(?=\s|$)", r"\1", text).strip(" \t\n,;")
 
 
-def _with_marks(text: str, marks: str) -> str:
+def with_marks(text: str, numbers: Iterable[int]) -> str:
+    """Puts marks at the end of a sentence, before its full stop."""
+    marks = "".join(f"[{number}]" for number in numbers)
     if text.startswith(("```", "~~~")):
         return f"{text}\n{marks}"
     stops = _STOPS.search(text)
@@ -262,6 +222,13 @@ def _with_marks(text: str, marks: str) -> str:
 def _renumbered(lead: str, left_out: int) -> str:
     """Closes the gap in a numbered list from which steps were left out."""
     return _STEP.sub(lambda step: f"{max(1, int(step[1]) - left_out)}{step[2]}", lead) if left_out else lead
+
+
+def claims_of(text: str) -> Claims:
+    """Reads what a sentence or a code block claims, without the number of a point and a leading yes or no."""
+    if text.startswith(("```", "~~~")):
+        return _code_claims(text)
+    return read(_ENUMERATION.sub(" ", _PARTICLE.sub("", text)))
 
 
 def _code_claims(block: str) -> Claims:

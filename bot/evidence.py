@@ -4,6 +4,7 @@ then held against it. Text in a page that gives orders to a language model is ev
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ ENOUGH = 0.5
 
 LONGEST_QUOTE = 400
 _MOST_SPANS = 3
+_MOST_MARKS = 3
 
 # This is no defence by itself (detection loses); it only keeps the crudest orders from being quoted.
 _TO_THE_MACHINE = re.compile(
@@ -119,6 +121,55 @@ class Evidence:
                 chosen.append(self.spans[index])
                 wanted -= gain
         return tuple(chosen)
+
+
+class Grounds:
+    """The passages of an answer, read together: which of them a sentence may cite."""
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        self.evidence = [evidence(passage) for passage in passages]
+        common = Counter(word for each in self.evidence for word in each.vocabulary)
+        # What half of the passages speak of is their subject: the company, the product.
+        self._known = {word for word, count in common.items() if count >= max(2, len(passages) / 2)}
+
+    def supporting(self, claims: Claims, numbers: Iterable[int]) -> list[tuple[int, Support]]:
+        """Gives the passages that a sentence may cite, by index: those whose numbers it names, as far as they hold, one
+        by one or together; else the best of the others."""
+        named = self._indexes(numbers)
+        if held := self.held(claims, numbers):
+            return held
+        others = self._holding(claims, [index for index in range(len(self.evidence)) if index not in named])
+        return [max(others, key=lambda each: each[1].strength)] if others else []
+
+    def held(self, claims: Claims, numbers: Iterable[int]) -> list[tuple[int, Support]]:
+        """Gives those of the passages with these numbers that hold a sentence, one by one or together."""
+        named = self._indexes(numbers)
+        if holding := self._holding(claims, named):
+            return holding[:_MOST_MARKS]
+        return self._joint(claims, named) if 1 < len(named) <= _MOST_MARKS else []
+
+    def _indexes(self, numbers: Iterable[int]) -> list[int]:
+        return [number - 1 for number in dict.fromkeys(numbers) if 0 < number <= len(self.evidence)]
+
+    def _holding(self, claims: Claims, indexes: list[int]) -> list[tuple[int, Support]]:
+        """Those of the passages that hold the whole sentence."""
+        holding = []
+        for index in indexes:
+            each = self.evidence[index]
+            if claims.is_empty or each.lacks(claims, self._known) or share([each], claims) < ENOUGH:
+                continue
+            if support := each.support(claims):
+                holding.append((index, support))
+        return holding
+
+    def _joint(self, claims: Claims, named: list[int]) -> list[tuple[int, Support]]:
+        """The named passages if they hold the sentence together and none denies it, else nothing."""
+        parts = [self.evidence[index] for index in named]
+        if set.intersection(*(each.lacks(claims, self._known) for each in parts)) or share(parts, claims) < ENOUGH:
+            return []
+        supports = [(index, each.support(claims)) for index, each in zip(named, parts, strict=True)]
+        found = [(index, support) for index, support in supports if support]
+        return found if len(found) == len(named) else []
 
 
 def share(passages: Sequence[Evidence], sentence: Claims) -> float:
