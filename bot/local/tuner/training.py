@@ -28,6 +28,8 @@ Tell = Callable[[dict[str, Any]], None]
 RANK, ALPHA = 16, 32
 LARGEST_STEP = 8
 """Rows that are in memory at a time; larger batches are gathered from several."""
+LONGEST_EAGER = 512
+"""Tokens up to which plain attention is faster on a CPU (a step by a fifth); it takes memory by the square."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -134,9 +136,9 @@ def _train(job: dict[str, Any], folder: Path, tell: Tell) -> None:
     import torch
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
-    from bot.local.tuner.progress import Progress
+    from bot.local.tuner.loop import Progress, Trainer
 
     torch.set_num_threads(int(os.environ.get("TUNER_THREADS", "1")))
     tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
@@ -144,10 +146,15 @@ def _train(job: dict[str, Any], folder: Path, tell: Tell) -> None:
     lessons = {name: read_lessons(Path(file), tokenizer, base.context) for name, file in files.items() if file}
     rows = {name: datasets.Dataset.from_list(list(map(asdict, some))) for name, some in lessons.items()}
 
+    longest = max(len(one.input_ids) for some in lessons.values() for one in some)
+
     on_gpu = torch.cuda.is_available()
     in_bf16 = torch.cuda.is_bf16_supported() if on_gpu else torch.cpu._is_avx512_bf16_supported()
     model = AutoModelForCausalLM.from_pretrained(
-        model_folder, local_files_only=True, dtype=torch.bfloat16 if in_bf16 else torch.float32
+        model_folder,
+        local_files_only=True,
+        dtype=torch.bfloat16 if in_bf16 else torch.float32,
+        attn_implementation="sdpa" if on_gpu or longest > LONGEST_EAGER else "eager",
     )
     batch = int(job["batch_size"])
     at_a_time = next(size for size in range(min(batch, LARGEST_STEP), 0, -1) if batch % size == 0)
@@ -158,7 +165,7 @@ def _train(job: dict[str, Any], folder: Path, tell: Tell) -> None:
         return file
 
     progress = Progress(tell, save, validates="valid" in rows)
-    trainer = SFTTrainer(
+    trainer = Trainer(
         model=model,
         processing_class=tokenizer,
         train_dataset=rows["train"],
