@@ -30,18 +30,20 @@ async def test_an_upload_that_was_killed_leaves_nothing(data_dir: Path) -> None:
     """A file is there as a whole or not at all."""
     async with Tuner(data_dir) as tuner:
         kept = await tuner.upload()
-        has_half = asyncio.Event()
+        is_killed = asyncio.Event()
 
-        async def halves() -> AsyncIterator[bytes]:
-            yield b"--b\r\nContent-Disposition: form-data; name=file; filename=x\r\n\r\n" + b"x" * 200_000
-            await has_half.wait()
+        async def without_end() -> AsyncIterator[bytes]:
+            yield b"--b\r\nContent-Disposition: form-data; name=file; filename=x\r\n\r\n"
+            while not is_killed.is_set():
+                yield b"x" * 10_000
+                await asyncio.sleep(0.01)
 
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {tuner.key}"}) as http:
             headers = {"Content-Type": "multipart/form-data; boundary=b"}
-            upload = asyncio.ensure_future(http.post(f"{tuner.base_url}/files", data=halves(), headers=headers))
+            upload = asyncio.ensure_future(http.post(f"{tuner.base_url}/files", data=without_end(), headers=headers))
             await until(lambda: any(path.stat().st_size for path in (tuner.folder / "files").glob("*.part")))
             await tuner.kill()
-            has_half.set()
+            is_killed.set()
             with pytest.raises(aiohttp.ClientError):
                 await upload
     async with Tuner(data_dir) as tuner:
