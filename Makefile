@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models demo test test-models nightly bench check format lock clean
+.PHONY: help setup setup-models setup-cloud demo test test-models nightly bench check format lock clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1	\2/' | expand -t 18
@@ -32,6 +32,8 @@ bench: setup  ## Print the benchmarks
 
 setup-models: setup .venv/models  ## Add sentence-transformers and the tuner (about 3.4 GB on Linux; see the README for less)
 
+setup-cloud: setup .venv/cloud  ## Add what reads documents from s3://, gs:// and abfs://
+
 check: .venv/dev  ## Lint, format, types, and the rules of the house
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
@@ -45,6 +47,7 @@ lock:  ## Resolve the dependencies anew (needs uv)
 	uv pip compile $(LOCK) -o requirements.lock
 	uv pip compile $(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
 	uv pip compile $(LOCK) --extra embeddings --extra tuner -c requirements.lock -o requirements-models.lock
+	uv pip compile $(LOCK) --extra cloud -c requirements.lock -o requirements-cloud.lock
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 
@@ -71,6 +74,11 @@ clean:  ## Remove .venv and the demo's data
 .venv/models: requirements-models.lock .venv/core
 	@echo "Installing sentence-transformers and the tuner …"
 	@$(PIP) -r requirements-models.lock
+	@touch $@
+
+.venv/cloud: requirements-cloud.lock .venv/core
+	@echo "Installing the readers of cloud storage into .venv …"
+	@$(PIP) -r requirements-cloud.lock
 	@touch $@
 
 .venv/browser: | .venv/bin/python
