@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 _PLACEHOLDER = re.compile(r"⟨([a-z][a-z ]{0,20}) (\d{1,6})⟩")
@@ -200,20 +200,33 @@ _SHAPES = (
 def redact(text: str) -> str:
     """Gives the text with typed placeholders for secrets, e-mail addresses, phone, card and account numbers and IP
     addresses. Takes well under a millisecond for a message. A text in which each value hides the next is withheld."""
+    return redact_together([text])[0]
+
+
+def redact_together(texts: Sequence[str]) -> list[str]:
+    """Gives texts that belong together, redacted: the same value has the same placeholder in all of them, and no two
+    values share one."""
     names: dict[tuple[str, str], str] = {}
+    redacted = list(texts)
     for _ in range(_MOST_PASSES):
-        redacted = _once(text, names)
-        if redacted == text:
-            return text
-        text = redacted
-    return _WITHHELD
+        numbers = _numbers_in(redacted)
+        before, redacted = redacted, [_once(text, names, numbers) for text in redacted]
+        if redacted == before:
+            return redacted
+    return [text if text == known else _WITHHELD for text, known in zip(redacted, before, strict=True)]
 
 
-def _once(text: str, names: dict[tuple[str, str], str]) -> str:
-    lower = text.lower()
+def _numbers_in(texts: Iterable[str]) -> dict[str, int]:
+    """The highest number that each kind of placeholder has already."""
     numbers: dict[str, int] = {}
-    for kind, number in _PLACEHOLDER.findall(text):
-        numbers[kind] = max(numbers.get(kind, 0), int(number))
+    for text in texts:
+        for kind, number in _PLACEHOLDER.findall(text):
+            numbers[kind] = max(numbers.get(kind, 0), int(number))
+    return numbers
+
+
+def _once(text: str, names: dict[tuple[str, str], str], numbers: dict[str, int]) -> str:
+    lower = text.lower()
 
     def name(kind: str, value: str) -> str:
         if (kind, value) not in names:
