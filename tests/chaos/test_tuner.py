@@ -51,6 +51,25 @@ async def test_an_upload_that_was_killed_leaves_nothing(data_dir: Path) -> None:
         assert {path.stem for path in (tuner.folder / "files").iterdir()} == {kept}
 
 
+async def test_an_upload_whose_client_hangs_up_leaves_nothing(data_dir: Path) -> None:
+    """The half of it goes at once."""
+    async with Tuner(data_dir) as tuner:
+
+        async def half() -> AsyncIterator[bytes]:
+            yield b"--b\r\nContent-Disposition: form-data; name=file; filename=x\r\n\r\n"
+            while not list((tuner.folder / "files").iterdir()):
+                yield b"x" * 10_000
+                await asyncio.sleep(0.01)
+            raise ConnectionAbortedError
+
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {tuner.key}"}) as http:
+            headers = {"Content-Type": "multipart/form-data; boundary=b"}
+            with pytest.raises((aiohttp.ClientError, ConnectionAbortedError)):
+                await http.post(f"{tuner.base_url}/files", data=half(), headers=headers)
+        await until(lambda: not list((tuner.folder / "files").iterdir()))
+        assert await tuner.upload()
+
+
 async def test_a_job_killed_while_it_was_validated_is_validated_again(data_dir: Path) -> None:
     """Its record says how far it had come, and no client has to ask again."""
     for _ in range(10):
@@ -126,6 +145,54 @@ async def test_what_a_kill_may_leave_half_written_is_passed_over(data_dir: Path)
         assert [one.id async for one in tuner.client.fine_tuning.jobs.list()] == [job.id]
         assert await tuner.messages(job.id) == before
         assert not (folder / "ftjob-unborn").exists() and not (tuner.folder / "files" / "file-1.data").exists()
+
+
+async def test_a_record_that_cannot_be_read_is_named_and_left_alone(data_dir: Path) -> None:
+    """One damaged file is no reason to lose the others."""
+    async with Tuner(data_dir) as tuner:
+        file, job = await tuner.upload(), await tuner.until((await tuner.job()).id, "succeeded")
+        (tuner.folder / "files" / f"{file}.json").write_text('{"id": 7}')
+        bad = await tuner.until((await tuner.job()).id, "succeeded")
+        (tuner.folder / "jobs" / bad.id / "record.json").write_text("\x00")
+    async with Tuner(data_dir) as tuner:
+        assert [one.id async for one in tuner.client.fine_tuning.jobs.list()] == [job.id]
+        assert (tuner.folder / "jobs" / bad.id / "record.json").read_text() == "\x00"
+        assert (tuner.folder / "files" / f"{file}.data").read_bytes() == examples()
+        with refused(404, None, "id"):
+            await tuner.client.files.retrieve(file)
+
+
+async def test_a_model_whose_base_is_gone_is_not_offered(data_dir: Path) -> None:
+    """It is back as soon as its base is; a job that waits for the base says what it lacks."""
+    async with Tuner(data_dir, "--base", "other=/bases/other") as tuner:
+        done = await tuner.until((await tuner.job(model="other")).id, "succeeded")
+        running = await tuner.until((await tuner.job(Behaviour.HOLD, model="other")).id, "running")
+    async with Tuner(data_dir) as tuner:
+        assert [model.id async for model in tuner.client.models.list()] == [BASE]
+        with refused(404, "model_not_found", "model"):
+            await tuner.client.models.retrieve(str(done.fine_tuned_model))
+        failed = await tuner.until(running.id, "failed")
+        assert failed.error and failed.error.code == "model_not_available"
+    async with Tuner(data_dir, "--base", "other=/bases/other") as tuner:
+        assert await say(tuner.client, str(done.fine_tuned_model), "hello")
+
+
+async def test_more_than_it_can_take_on_is_put_off(data_dir: Path) -> None:
+    """429 with Retry-After, for answers and for jobs; what was taken on is done."""
+    async with Tuner(data_dir) as tuner:
+        calls = (say(tuner.client, BASE, "engine: slow") for _ in range(80))
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        put_off = [one for one in answers if isinstance(one, openai.RateLimitError)]
+        assert put_off and {one.response.headers["retry-after"] for one in put_off} == {"1"}
+        assert sum(isinstance(one, str) for one in answers) == 80 - len(put_off) >= 64
+        file = await tuner.upload(examples(how=Behaviour.HOLD))
+        for _ in range(100):
+            await tuner.job(training_file=file)
+        with refused(429, "rate_limit_exceeded"):
+            await tuner.job(training_file=file)
+        waiting = [job.id async for job in tuner.client.fine_tuning.jobs.list(limit=100)]
+        for id in waiting:
+            assert (await tuner.client.fine_tuning.jobs.cancel(id)).status == "cancelled"
 
 
 async def test_killed_again_and_again_it_keeps_one_job_per_key(data_dir: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
 
+from tests.contracts.test_tuner_wire import processes_naming
 from tests.tuner import Tuner, examples
 
 pytestmark = [pytest.mark.models, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -138,11 +139,15 @@ async def test_the_tuned_model_answers_otherwise_than_its_base(client: AsyncOpen
 async def test_a_training_is_cancelled_and_another_base_is_refused(tuner: Tuner, client: AsyncOpenAI) -> None:
     """The real process dies at once, and chat works all the while."""
     job = await tuner.job(model=BASE)
-    await tuner.until(job.id, "running", within_s=30)
+    async with asyncio.timeout(60):
+        while not any(message.startswith("Training on") for message in await tuner.messages(job.id)):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     assert (await client.chat.completions.create(model=BASE, messages=QUESTION, max_tokens=2)).choices
+    process = processes_naming(job.id)
     began = time.monotonic()
     assert (await client.fine_tuning.jobs.cancel(job.id)).status == "cancelled"
     assert time.monotonic() - began < 5
+    assert len(process) == 1 and not processes_naming(job.id)
     with pytest.raises(openai.BadRequestError, match="gpt-4o-mini"):
         await tuner.job(model="gpt-4o-mini")
 

@@ -4,20 +4,21 @@ cut."""
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import secrets
 import string
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
-from bot.local.tuner.errors import JSON
+from pydantic import BaseModel
 
 _LETTERS = string.ascii_letters + string.digits
 _newest = 0
+M = TypeVar("M", bound=BaseModel)
 
 
 def new_id(prefix: str) -> str:
@@ -51,17 +52,16 @@ def settle(folder: Path) -> None:
         os.close(descriptor)
 
 
-def keep_record(path: Path, record: JSON) -> None:
-    keep(path, json.dumps(record, ensure_ascii=False).encode())
+def keep_record(path: Path, record: BaseModel) -> None:
+    keep(path, record.model_dump_json().encode())
 
 
-def records(paths: Iterator[Path]) -> Iterator[tuple[Path, JSON]]:
-    """What was kept, oldest first. One that somebody damaged is named on stderr and left alone."""
+def records(paths: Iterable[Path], model: type[M]) -> Iterator[tuple[Path, M]]:
+    """What was kept, oldest first. What is damaged, or of a form that is unknown here, is named on stderr and left
+    alone."""
     for path in sorted(paths):
         try:
-            record = json.loads(path.read_bytes())
-            if not isinstance(record, dict):
-                raise ValueError("not an object")
+            record = model.model_validate_json(path.read_bytes())
         except (OSError, ValueError) as problem:
             complain(f"cannot read {path}: {problem}")
         else:

@@ -56,9 +56,9 @@ class Files:
     def start(self) -> None:
         """Reads what is there, and clears away what a killed upload or deletion left. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._files = {path.stem: File.model_validate(found) for path, found in records(self._folder.glob("*.json"))}
+        self._files = {path.stem: file for path, file in records(self._folder.glob("*.json"), File)}
         for path in self._folder.iterdir():
-            if path.suffix != ".json" and not (path.suffix == ".data" and path.stem in self._files):
+            if path.suffix != ".json" and not (path.suffix == ".data" and path.with_suffix(".json").exists()):
                 path.unlink()
 
     def get(self, id: str) -> File:
@@ -119,7 +119,7 @@ class Files:
             expires_at = _expiry(fields, now)
             file = File(id=id, filename=filename, bytes=size, created_at=now, expires_at=expires_at)
             draft.replace(self._folder / f"{id}.data")
-            keep_record(self._folder / f"{id}.json", file.model_dump())
+            keep_record(self._folder / f"{id}.json", file)
         except BaseException:
             draft.unlink(missing_ok=True)
             (self._folder / f"{id}.data").unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from the one record on that says that its job succeeded.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import shutil
 import time
@@ -20,7 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from bot.local.tuner.base_models import Refused
-from bot.local.tuner.disk import complain, keep_record, new_id, records
+from bot.local.tuner.disk import complain, keep, keep_record, new_id, records, settle
 from bot.local.tuner.errors import JSON, WireError, busy, invalid, missing
 from bot.local.tuner.events import Events
 from bot.local.tuner.examples import BadExamples, count_examples
@@ -121,8 +122,7 @@ class Jobs:
         for folder in self._folder.iterdir():
             if not (folder / "record.json").exists():
                 shutil.rmtree(folder, ignore_errors=True)  # killed before it was acknowledged
-        for path, record in records(self._folder.glob("*/record.json")):
-            self._jobs[path.parent.name] = Job.model_validate(record, strict=False)
+        self._jobs = {path.parent.name: job for path, job in records(self._folder.glob("*/record.json"), Job)}
         for job in list(self._jobs.values()):
             if job.has_model:
                 await self._serve_again(job)
@@ -174,7 +174,9 @@ class Jobs:
             (self._folder / job.id).mkdir()
             self._tell(job, f"Created fine-tuning job: {job.id}")
             self._put(job)
+            settle(self._folder)
         except OSError:
+            self._jobs.pop(job.id, None)
             shutil.rmtree(self._folder / job.id, ignore_errors=True)
             raise
         self._begin(job)
@@ -297,7 +299,7 @@ class Jobs:
         job = job.model_copy(update={"status": "running", "run": new_id("run")})
         folder = self._run_folder(job)
         folder.mkdir()
-        keep_record(folder / "job.json", order)
+        keep(folder / "job.json", json.dumps(order).encode())
         self._put(job)
         self._tell(job, "Fine-tuning job started")
         started = time.time()
@@ -379,7 +381,7 @@ class Jobs:
                 folder.rmdir()  # if there is nothing in it
 
     def _put(self, job: Job) -> None:
-        keep_record(self._folder / job.id / "record.json", job.model_dump())
+        keep_record(self._folder / job.id / "record.json", job)
         self._jobs[job.id] = job
 
     def _finish(self, job: Job, status: Status, error: JSON | None = None) -> None:

@@ -32,6 +32,8 @@ class Models:
         if name in self._serving.bases():
             return self._shown_base(name)
         job, checkpoint = self._tuned(name)
+        if job.fine_tuned_model not in self._serving.models():  # its base is not here any more
+            raise _no_model(name)
         return _shown(job, checkpoint)
 
     async def delete(self, name: str) -> None:

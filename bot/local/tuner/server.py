@@ -51,6 +51,7 @@ def application(key: str, files: Files, jobs: Jobs, models: Models) -> web.Appli
     async def close_chat(_: web.Application) -> None:
         await chat.close()
 
+    app.on_response_prepare.append(_number)
     app.on_cleanup.append(close_chat)
     return app
 
@@ -137,7 +138,7 @@ class Routes:
 
 @web.middleware
 async def _in_openai_form(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every answer has a request id, every error OpenAI's form. A caller who hangs up ends the writing of his answer,
+    """Every error has OpenAI's form. A caller who hangs up ends the writing of his answer,
     and nothing else: what was begun with files and jobs is brought to its end."""
     try:
         if request.match_info.route.name == "chat":
@@ -156,9 +157,12 @@ async def _in_openai_form(request: web.Request, handler: Handler) -> web.StreamR
     except Exception:
         complain(traceback.format_exc())
         response = WireError(500, "The tuner failed; the reason is in its log.", kind="server_error").response()
-    if not response.prepared:
-        response.headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
     return response
+
+
+async def _number(_: web.Request, response: web.StreamResponse) -> None:
+    """OpenAI's client shows this id with an error."""
+    response.headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
 
 
 def _of_aiohttp(request: web.Request, refused: web.HTTPException) -> WireError:
