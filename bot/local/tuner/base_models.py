@@ -106,7 +106,9 @@ def _check_file(path: Path) -> int:
 
 
 def _check_folder(path: Path) -> int:
-    config = _json(path / "config.json")
+    from bot.local.tuner.hugging_face import kind_of_tokenizer
+
+    config = read_json(path / "config.json")
     _check_architecture(path.name, str(config.get("model_type", "")))
     if "quantization_config" in config:
         raise Refused("unsupported_base", f"The base model '{path.name}' is quantised; take its unquantised weights.")
@@ -114,7 +116,8 @@ def _check_folder(path: Path) -> int:
         raise Refused("invalid_base", f"The folder '{path.name}' holds no safetensors. {SUPPORTED}")
     if not (path / "tokenizer.json").is_file():
         raise Refused("invalid_base", f"The folder '{path.name}' holds no tokenizer.json. {SUPPORTED}")
-    settings = _json(path / "tokenizer_config.json")
+    kind_of_tokenizer(path)
+    settings = read_json(path / "tokenizer_config.json")
     _check_template(path.name, (path / "chat_template.jinja").is_file() or bool(settings.get("chat_template")))
     return int(config.get("max_position_embeddings", 2048))
 
@@ -132,7 +135,8 @@ def _check_template(name: str, has_template: bool) -> None:
         )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object. Raises Broken and OSError."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as problem:

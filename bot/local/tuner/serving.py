@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from bot.local.tuner.adapters import check_adapter
 from bot.local.tuner.base_models import Base, Refused, open_base
+from bot.local.tuner.hugging_face import served_file
 
 
 class Upstream(NamedTuple):
@@ -157,7 +158,7 @@ class Serving:
         import xllamacpp
 
         parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(base.path)
+        parameters.model.path = str(served_file(base, self._work_folder))
         parameters.model_alias = {name}
         # Scale 0: which adapter answers is said with each request (lora_init_without_apply has no effect here).
         parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), 0.0) for path in adapters.values()]
