@@ -7,10 +7,11 @@ what is needed to take those back.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
+from uuid import uuid4
 
 from pydantic import BaseModel
 from redis.asyncio import Redis
@@ -219,6 +220,25 @@ class Journal:
                 pipe.expire(self._key(kind, example.question_id), EXAMPLE_S)
             pipe.set(self._key("example", example.id), example.model_dump_json())
             pipe.zadd(self._key("examples"), {example.id: example.created_at.timestamp()})
+            self._revise(pipe)
+
+    async def change_example(self, id: str, change: Callable[[Example], Example | None]) -> Example | None:
+        """Changes an example by what it is at that very moment, and gives it; nothing changes, nor comes back to life,
+        when it is gone or `change` gives None. What `change` raises is passed on."""
+        key = self._key("example", id)
+        changed: Example | None = None
+
+        async def transaction(pipe: Any) -> None:
+            nonlocal changed
+            value = await pipe.get(key)
+            changed = change(Example.model_validate_json(value)) if value else None
+            pipe.multi()
+            if changed:
+                pipe.set(key, changed.model_dump_json())
+                self._revise(pipe)
+
+        await self._call(self._redis.transaction(transaction, key))
+        return changed
 
     async def example(self, example_id: str) -> Example | None:
         """Reads one example."""
@@ -232,11 +252,51 @@ class Journal:
         found = [Example.model_validate_json(value) for value in values if value]
         return [example for example in found if status in (None, example.status)]
 
+    async def examples_revision(self) -> str:
+        """Names the state that the examples are in: another one means that one of them was stored or erased."""
+        key = self._key("examples-revision")
+        return str(
+            await self._call(self._redis.get(key))
+            or await self._call(self._redis.set(key, uuid4().hex, nx=True, ex=self._ttl_s, get=True))
+            or await self._call(self._redis.get(key))
+        )
+
     async def remove_example(self, question_id: str) -> None:
-        """Erases the example that was made of a question's answer, if there is one."""
+        """Erases what was made of a question's answer, and of a correction of it."""
+        await self.erase_examples([example_id(question_id), example_id(question_id, is_correction=True)])
+
+    async def erase_examples(self, ids: Sequence[str]) -> None:
+        """Erases examples."""
+        if not ids:
+            return
         async with self._pipeline() as pipe:
-            pipe.delete(self._key("example", example_id(question_id)))
-            pipe.zrem(self._key("examples"), example_id(question_id))
+            pipe.delete(*(self._key("example", id) for id in ids))
+            pipe.zrem(self._key("examples"), *ids)
+            self._revise(pipe)
+
+    def _revise(self, pipe: Any) -> None:
+        pipe.set(self._key("examples-revision"), uuid4().hex, ex=self._ttl_s)
+
+    async def forget_person(self, user_id: str) -> None:
+        """Forgets what somebody has asked and judged; that there was a question stays for a while, so that its answer
+        can still be taken away with it."""
+        async for key in self._scan("question"):
+            entry = _entry(await self._call(self._redis.hgetall(key)))
+            if entry and entry.asked.user_id == user_id:
+                await self.withdraw(entry.asked.id)
+                nobodys = entry.asked.model_copy(update={"user_id": ""})
+                await self._call(self._redis.hset(key, "asked", _without_words(nobodys)))
+        async for key in self._scan("verdicts"):
+            thumbs = [thumb for thumb in await self._call(self._redis.hkeys(key)) if thumb.startswith(f"{user_id}:")]
+            if thumbs:
+                await self._call(self._redis.hdel(key, *thumbs))
+
+    async def _scan(self, kind: str) -> AsyncIterator[str]:
+        try:
+            async for key in self._redis.scan_iter(match=self._key(kind, "*"), count=1_000):
+                yield key
+        except (RedisError, OSError) as error:
+            raise TryAgain(f"Redis: {type(error).__name__}") from error
 
     # Failures
 
@@ -301,9 +361,10 @@ class Journal:
         await self._call(pipe.execute())
 
 
-def example_id(question_id: str) -> str:
-    """Gives the id of the example made of a question's answer: short enough to type."""
-    return "ex-" + hashlib.sha256(question_id.encode()).hexdigest()[:8]
+def example_id(question_id: str, *, is_correction: bool = False) -> str:
+    """Gives the id of the example made of a question's answer, or of its correction: short enough to type."""
+    name = f"{question_id}\ncorrection" if is_correction else question_id
+    return "ex-" + hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def now() -> datetime:
