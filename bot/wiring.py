@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bot.answering import Demonstrate, PersonaModel, Reply
     from bot.journal import Journal
     from bot.learning.register import Register
+    from bot.learning.tuning import Tuning
     from bot.learning.voices import Voices
     from bot.memory import Memory
     from bot.persona import Persona
@@ -135,6 +137,30 @@ def endpoint_of(settings: Settings, endpoint: Endpoint) -> tuple[str | None, str
 
 
 @asynccontextmanager
+async def open_tuning(settings: Settings, register: Register) -> AsyncIterator[Tuning]:
+    """Opens the tuning of a persona; the tuner is connected to only when something is to be tuned."""
+    from bot.learning.tuner_client import Tuner
+    from bot.learning.tuning import Tuning
+
+    tuning = Tuning(register, lambda: Tuner(*endpoint_of(settings, "tuner")), base=settings.tuner_model)
+    try:
+        yield tuning
+    finally:
+        await tuning.aclose()
+
+
+async def end_of(settings: Settings, endpoint: Endpoint, model: str) -> date | None:
+    """Asks when a model will be shut down; None where its server does not say. Raises FootnoteError."""
+    from bot.learning.tuner_client import Tuner
+
+    server = Tuner(*endpoint_of(settings, endpoint))
+    try:
+        return await server.ends_on(model)
+    finally:
+        await server.aclose()
+
+
+@asynccontextmanager
 async def open_journal(settings: Settings, team_id: str) -> AsyncIterator[tuple[Memory, Journal]]:
     """Opens the memory and the team's journal in it."""
     from bot.journal import Journal
@@ -216,6 +242,8 @@ async def open_web(settings: Settings, *, host: str = "") -> AsyncIterator[int]:
 
 async def run_worker(settings: Settings) -> None:
     """Runs the process that does the work, until it is cancelled; then ends the running answers."""
+    from bot.learning import end_dates
+    from bot.learning.following import Following
     from bot.learning.register import Register
     from bot.memory import memory_health
     from bot.worker import open_queue
@@ -259,10 +287,18 @@ async def run_worker(settings: Settings) -> None:
             bot_user_id=identity.bot_user_id,
             bot_name=thinking.persona.name,
         )
+        tuning = await stack.enter_async_context(open_tuning(settings, register))
+        following = Following(tuning, queue)
+        await stack.enter_async_context(
+            _beside(end_dates.watch(register, partial(end_of, settings), settings.persona_model))
+        )
         await _warm_up(thinking.library, identity.team_id)
+        await following.take_up()
         log.info("worker_ready", team=identity.team_id, model=thinking.voices.configured.model.name)
         await queue.work(
-            desk.duties, concurrency=settings.worker_concurrency, redelivery_timeout_s=settings.redelivery_timeout_s
+            {**desk.duties, **following.duties},
+            concurrency=settings.worker_concurrency,
+            redelivery_timeout_s=settings.redelivery_timeout_s,
         )
 
 
@@ -284,6 +320,17 @@ async def until_stopped(running: Awaitable[None] | None = None) -> None:
         await asyncio.wait({task}, timeout=DRAIN_S)
     if task.done() and not task.cancelled():
         task.result()
+
+
+@asynccontextmanager
+async def _beside(watching: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Lets something run until the block ends."""
+    task = asyncio.create_task(watching)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _patiently(identifying: Callable[[], Awaitable[Identity]]) -> Identity:
@@ -382,3 +429,18 @@ async def examine_model(settings: Settings) -> list[Finding]:
     if settings.persona_model is None:
         return [Finding(part="Model", is_fine=True, found=f"{model.name}: needs no model, it quotes the documents")]
     return [Finding(part="Model", is_fine=bool(words), found=f"{model.name} at {_address(settings)} answers")]
+
+
+async def examine_versions(settings: Settings) -> list[Finding]:
+    """Asks when the models end on which the persona rests: the configured one and the tuned ones."""
+    from bot.learning import end_dates
+    from bot.learning.register import Register
+
+    team_id = await team_of(settings)
+    async with open_journal(settings, team_id) as (memory, _):
+        register = Register(memory.redis, team_id)
+        warnings = await end_dates.warnings(register, partial(end_of, settings), settings.persona_model)
+        versions, live = await register.versions(), (await register.routing()).live
+    if warnings:
+        return [Finding(part="Versions", is_fine=False, found="a model ends", advice="\n".join(warnings))]
+    return [Finding(part="Versions", is_fine=True, found=f"{len(versions)} tuned, live: {live}")]
