@@ -62,6 +62,11 @@ def unsupported(text: str, passages: Sequence[Passage]) -> list[str]:
     return [one.text for one in _sentences(text) if _is_fact(one) and not grounds.supporting(one.claims, one.numbers)]
 
 
+def without_marks(text: str) -> str:
+    """Gives an answer as it would be without citations."""
+    return "".join(one.lead + one.text for one in _sentences(text))
+
+
 def marked(text: str, passages: Sequence[Passage], persona: Persona) -> Marked:
     """Puts the marks on a text that hold: those it has, as far as they do, else those of the passages that support the
     sentence. Marks that do not hold are taken away, and the sentences that then have none are named."""

@@ -499,7 +499,7 @@ async def test_an_edit_drops_what_was_thought_of_the_old_answer(office: Office) 
 
 async def test_an_edit_puts_an_approved_example_aside(office: Office) -> None:
     """An admin approved other words: they are kept out of training, for an admin to look at."""
-    question, reply_ts = await office.answered("keys?")
+    question, reply_ts = await office.answered("keys")
     await office.deliver(office.reacts(reply_ts))
     await office.quiet()
     await examples.review(office.journal, example_id(id_of(question)), "approved", "U0ADMIN", None)
@@ -507,7 +507,7 @@ async def test_an_edit_puts_an_approved_example_aside(office: Office) -> None:
     await office.quiet()
     assert not await office.journal.examples("approved")
     (example,) = await office.journal.examples("quarantined")
-    assert example.answer == "About keys? [1]."
+    assert example.answer == "About keys [1]."
 
 
 async def test_a_thumb_from_before_an_edit_is_not_for_the_new_answer(office: Office) -> None:
