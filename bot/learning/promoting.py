@@ -1,0 +1,53 @@
+"""Which version may go live: one that passed the gate against what is live now. Whoever knows better says why, and that
+is written down. Coming back needs no leave and no gate: `Register.roll_back`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bot.errors import TellUser
+from bot.learning.gate import latest
+from bot.learning.register import Register, Routing
+from bot.learning.voices import Voices
+
+
+async def promote(register: Register, voices: Voices, version: str, by: str, *, override: str = "") -> Routing:
+    """Makes a version live that passed the gate against what is live now, or, with a reason that is written down, any.
+
+    Raises TellUser when it must not be, with what to do instead.
+    """
+    candidate, routing = await voices.of(version), await register.routing()
+    if routing.live == version and not routing.canaries:
+        raise TellUser(f"`{version}` is live already.")
+    if routing.live == version:
+        return await register.promote(version, by, "its canaries ended")
+    report = await latest(register, candidate, await voices.of(routing.live))
+    if report is not None and report.verdict == "passed":
+        return await register.promote(version, by, f"passed gate {report.id}")
+    missing = f"no gate against `{routing.live}`" if report is None else f"gate {report.id}: {report.verdict}"
+    await _override(register, version, by, override, missing, "promote")
+    return await register.promote(version, by, override.strip())
+
+
+async def canary(
+    register: Register, voices: Voices, version: str, channels: Iterable[str], by: str, *, override: str = ""
+) -> Routing:
+    """Lets a version answer in some channels that was measured against what is live now and not refused, or any with a
+    reason. Raises TellUser when it must not, with what to do instead."""
+    candidate, routing = await voices.of(version), await register.routing()
+    report = await latest(register, candidate, await voices.of(routing.live))
+    if report is None or report.verdict == "refused":
+        missing = f"no gate against `{routing.live}`" if report is None else f"gate {report.id}: refused"
+        await _override(register, version, by, override, missing, "canary")
+    for channel in channels:
+        routing = await register.canary(version, channel, by)
+    return routing
+
+
+async def _override(register: Register, version: str, by: str, reason: str, missing: str, verb: str) -> None:
+    if not reason.strip():
+        raise TellUser(
+            f"`{version}` has not passed the gate ({missing}). `train gate {version}` measures it; "
+            f'`train {verb} {version} --override "REASON"` goes on all the same and writes the reason down.'
+        )
+    await register.note("gate overridden", version, by, f"{reason.strip()} ({missing})")
