@@ -245,6 +245,7 @@ async def run_worker(settings: Settings) -> None:
     from bot.learning import end_dates
     from bot.learning.following import Following
     from bot.learning.register import Register
+    from bot.learning.watch import Watch
     from bot.memory import memory_health
     from bot.worker import open_queue
     from handlers.audience import Audience
@@ -260,6 +261,7 @@ async def run_worker(settings: Settings) -> None:
         memory, journal = await stack.enter_async_context(open_journal(settings, identity.team_id))
         register = Register(memory.redis, journal.team_id)
         thinking = await stack.enter_async_context(open_thinking(settings, register))
+        watch = await stack.enter_async_context(Watch(register, thinking.persona))
         queue = await stack.enter_async_context(open_queue(memory.docket_url, journal))
         audience = Audience(client, identity.slack_team_id)
 
@@ -282,7 +284,7 @@ async def run_worker(settings: Settings) -> None:
             client,
             journal,
             audience,
-            thinking.answer,
+            watch.over(thinking.answer),
             Support(journal, audience, works, settings.admin_users),
             bot_user_id=identity.bot_user_id,
             bot_name=thinking.persona.name,

@@ -6,15 +6,19 @@ this happens beside the answer: it never makes one slower, and never fails one."
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Self
 
+from bot.answering import Reply
 from bot.errors import FootnoteError
 from bot.learning.gate import reports
 from bot.learning.health import Health, Signs, health_of, signs_of, worse_than
 from bot.learning.register import Register, Routing
 from bot.log import log
 from bot.persona import Persona
-from bot.vocabulary import CONFIGURED, Answer
+from bot.vocabulary import CONFIGURED, Answer, Question
+
+Answering = Callable[[Question, Reply], Awaitable[Answer]]
 
 LAST = 200
 FEWEST = 50
@@ -35,6 +39,16 @@ class Watch:
 
     async def __aexit__(self, *_: object) -> None:
         await self.looked()
+
+    def over(self, answering: Answering) -> Answering:
+        """Gives the same answering, watched."""
+
+        async def answer(question: Question, reply: Reply) -> Answer:
+            answered = await answering(question, reply)
+            self.saw(answered)
+            return answered
+
+        return answer
 
     def saw(self, answer: Answer) -> None:
         """Takes an answer that was given; what follows from it happens later."""
