@@ -51,3 +51,18 @@ async def _override(register: Register, version: str, by: str, reason: str, miss
             f'`train {verb} {version} --override "REASON"` goes on all the same and writes the reason down.'
         )
     await register.note("gate overridden", version, by, f"{reason.strip()} ({missing})")
+
+
+async def end_canary(register: Register, version: str, channels: Iterable[str], by: str) -> Routing:
+    """Ends a version's trial in these channels, in all of its channels if none is named.
+
+    Raises TellUser when it answers as a canary in none of them.
+    """
+    routing = await register.routing()
+    wanted = set(channels)
+    its = [channel for channel, one in routing.canaries.items() if one == version and (not wanted or channel in wanted)]
+    if not its:
+        raise TellUser(f"`{version[:40]}` is no canary there.")
+    for channel in its:
+        routing = await register.canary(None, channel, by)
+    return routing
