@@ -30,6 +30,8 @@ class Marked:
 
     text: str
     unsupported: tuple[str, ...]
+    numbers: frozenset[int]
+    """Of the marks."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,16 @@ def marked(text: str, passages: Sequence[Passage], persona: Persona) -> Marked:
     """Puts the marks on a text that hold: those it has, as far as they do, else those of the passages that support the
     sentence. Marks that do not hold are taken away, and the sentences that then have none are named."""
     grounds = Grounds(passages)
-    begins = text.lstrip().startswith(persona.opening) and bool(persona.opening)
-    pieces, left = ([persona.opening], []) if begins else ([], [])
+    pieces = [persona.opening] if text.lstrip().startswith(persona.opening) else []
+    left: list[str] = []
+    numbers: set[int] = set()
     for one in _sentences(text, persona):
         held = [] if one.text == persona.refusal else grounds.supporting(one.claims, one.numbers)
         pieces.append(one.lead + with_marks(one.text, [index + 1 for index, _ in held]))
         if not held and _is_fact(one) and one.text != persona.refusal:
             left.append(one.text)
-    return Marked("".join(pieces).strip(), tuple(left))
+        numbers |= {index + 1 for index, _ in held}
+    return Marked("".join(pieces).strip(), tuple(left), frozenset(numbers))
 
 
 def _fact_problems(example: Example, persona: Persona) -> Iterator[str]:

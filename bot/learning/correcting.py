@@ -1,0 +1,194 @@
+"""Somebody knows better than the bot, or than the pages. What a correction states is held against the library: what is
+there is cited, and what is not becomes a draft page with an owner, for a persona learns manner and never facts. The
+correction waits until a page holds those facts, and so does every other example whose pages have changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from bot.answering import Find
+from bot.errors import TellUser
+from bot.journal import Entry, Journal, example_id, now
+from bot.learning import linting
+from bot.learning.judging import Rules, audience_of, redacted
+from bot.learning.register import Register
+from bot.learning.tracing import IMPORTED, Standing, changes, put_aside, standing_of
+from bot.persona import Persona
+from bot.redacting import redact
+from bot.vocabulary import PUBLIC, DraftPage, Example, Found, Passage, Question
+
+MOST_PASSAGES = 8
+LONGEST_CORRECTION = 3_000
+QUESTION_CHANGED = "Its question was changed after it was approved."
+
+
+async def correct(
+    journal: Journal,
+    register: Register,
+    entry: Entry,
+    corrected_text: str,
+    wrong: str,
+    user_id: str,
+    place_audience: str,
+    find: Find,
+    *,
+    readable: frozenset[str] | None = None,
+    rules: Rules | None = None,
+) -> Example:
+    """Makes an example of somebody's better answer, preferred to the bot's own, which it keeps.
+
+    Each sentence is held against the passages of the answer and those that are found now; `readable` is what the
+    readers of the place may read, else it is taken from the place and from what was shown there. Sentences that a
+    passage supports get their marks; for the rest a draft page of that person is stored, and the example waits for it.
+    `wrong` is what was wrong, in the person's own words. Raises TellUser when there is nothing to correct, and
+    LibraryUnavailable.
+    """
+    rules = rules or Rules()
+    answer = entry.answer
+    if answer is None or not corrected_text.strip():
+        raise TellUser("There is no answer to correct." if answer is None else "Write the better answer.")
+    if len(corrected_text) > LONGEST_CORRECTION:
+        raise TellUser(f"That is longer than an answer can be: at most {LONGEST_CORRECTION:,} characters.")
+    id = example_id(entry.asked.id, is_correction=True)
+    stored = await journal.example(id)
+    if stored and stored.reviewed_by:
+        raise TellUser("An admin has already decided on a correction of this answer.")
+    place = "nobody" if entry.asked.is_private else place_audience
+    draft = Example(
+        id=id,
+        team_id=journal.team_id,
+        question_id=entry.asked.id,
+        question=answer.query or entry.asked.text,
+        answer=corrected_text,
+        passages=answer.passages,
+        audience=place,
+        produced_by="human",
+        provider="human",
+        origin="correction",
+        liked_by=(user_id,),
+        asked_by=entry.asked.user_id,
+        thread=f"{entry.asked.channel_id}:{entry.asked.thread_ts}",
+        refused_answer=answer.text,
+        created_at=stored.created_at if stored else now(),
+    )
+    may_read = (readable or _readable_at(place, answer.passages)) - {"nobody"}
+    example, unsupported = await grounded(draft, answer.passages, find, may_read, rules.persona)
+    example = example.model_copy(update={"audience": audience_of(example.passages, place)})
+    page = _draft_page(example, unsupported, wrong, user_id) if unsupported else None
+    example = _waiting_for(page, rules.judged(example)) if page else rules.judged(example)
+    if stored and stored.draft_page:
+        await register.remove_draft_page(stored.draft_page)
+    if page:
+        await register.keep_draft_page(page)
+    await journal.keep_example(example, entry=entry)
+    return example
+
+
+async def recheck(
+    journal: Journal,
+    standing: Standing,
+    *,
+    find: Find | None = None,
+    register: Register | None = None,
+    rules: Rules | None = None,
+) -> list[Example]:
+    """Brings the examples in line with what the library holds now, and gives those that changed.
+
+    An example of which a document was changed, is gone, or is for fewer readers now is put aside, and `problems` says
+    why. With `find`, what waits or was put aside for its pages is held against the pages of today: when they hold all
+    that it says, it has their marks and is a plain candidate, its draft page forgotten.
+    """
+    changed = {one.id: one for one in await put_aside(journal, standing)}
+    if find is None:
+        return list(changed.values())
+    rules = rules or Rules()
+    for one in await journal.examples():
+        is_waiting = one.status == "candidate" and (one.draft_page or (one.problems and one.origin != "vote"))
+        if not is_waiting and not (one.status == "quarantined" and one.passages):
+            continue
+        renewed = await _renewed(one, standing, find, rules)
+        if renewed is None or await journal.change_example(one.id, _unless_changed(one, renewed)) is None:
+            continue
+        changed[one.id] = renewed
+        if one.draft_page and register:
+            await register.remove_draft_page(one.draft_page)
+    return list(changed.values())
+
+
+async def grounded(
+    example: Example, passages: Sequence[Passage], find: Find, readable: frozenset[str], persona: Persona
+) -> tuple[Example, tuple[str, ...]]:
+    """Gives an example, redacted, with the marks that hold and these passages, the new ones behind them that it cites;
+    and the sentences that nothing holds. What its question finds is looked at, and what its answer finds."""
+    known = {passage.id for passage in passages}
+    new: dict[str, Passage] = {}
+    for text in (example.question, linting.without_marks(example.answer)):
+        asked = Question(id=f"{example.id}:ground", team_id=example.team_id, text=text[:1_000], readable=readable)
+        found: Found = await find(asked)
+        new |= {hit.passage.id: hit.passage for hit in found.hits if hit.passage.id not in known}
+    every = redacted(example.model_copy(update={"passages": (*passages, *new.values())}))
+    cited = linting.marked(every.answer, every.passages, persona).numbers
+    keep = [one for number, one in enumerate(every.passages, 1) if number <= len(passages) or number in cited]
+    kept = keep[:MOST_PASSAGES]
+    marks = linting.marked(linting.without_marks(every.answer), kept, persona)
+    return every.model_copy(update={"answer": marks.text, "passages": tuple(kept)}), marks.unsupported
+
+
+async def _renewed(example: Example, standing: Standing, find: Find, rules: Rules) -> Example | None:
+    """Gives an example on the pages of today, or None when they do not hold what it says."""
+    now_there = await standing_of(example.passages, standing)
+    still = [one for one in example.passages if one.source == IMPORTED or not changes([one], now_there)]
+    readable = _readable_at(example.audience, still) - {"nobody"}
+    renewed, unsupported = await grounded(example, still, find, readable, rules.persona)
+    if unsupported or not renewed.passages or _is_of_old_words(example):
+        return None
+    refused = renewed.refused_answer
+    if len(still) < len(example.passages) and refused:
+        refused = linting.without_marks(refused)  # they named passages that are no longer there
+    fresh = {
+        "status": "candidate",
+        "draft_page": None,
+        "audience": audience_of(renewed.passages, example.audience),
+        "refused_answer": refused,
+        "reviewed_by": None,
+        "reviewed_at": None,
+    }
+    judged = rules.judged(renewed.model_copy(update=fresh))
+    return None if judged.problems else judged
+
+
+def _is_of_old_words(example: Example) -> bool:
+    """Whether it was put aside because its question was changed: no page makes that right."""
+    return example.status == "quarantined" and QUESTION_CHANGED in example.problems
+
+
+def _unless_changed(known: Example, renewed: Example) -> Callable[[Example], Example | None]:
+    return lambda example: renewed if example == known else None
+
+
+def _readable_at(place: str, shown: Sequence[Passage]) -> frozenset[str]:
+    """What the readers of a place may read, as far as it shows: what is public, what is said there, what was shown."""
+    return frozenset({PUBLIC, place, *(passage.audience for passage in shown)})
+
+
+def _draft_page(example: Example, unsupported: Sequence[str], wrong: str, user_id: str) -> DraftPage:
+    name = hashlib.sha256(f"{example.id}\n{user_id}".encode()).hexdigest()[:8]
+    facts = "\n".join(f"- {sentence}" for sentence in unsupported)
+    remark = f"\n\nWhat was wrong with the answer: {redact(wrong.strip())}" if wrong.strip() else ""
+    return DraftPage(
+        id=f"page-{name}",
+        team_id=example.team_id,
+        title=example.question[:150],
+        text=f"{facts}{remark}",
+        audience=example.audience,
+        owner=user_id,
+        created_at=now(),
+    )
+
+
+def _waiting_for(page: DraftPage, example: Example) -> Example:
+    reason = f"It waits for the draft page {page.id}, for no page holds all that it says."
+    return example.model_copy(
+        update={"draft_page": page.id, "status": "candidate", "problems": (reason, *example.problems)}
+    )

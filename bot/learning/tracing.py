@@ -1,0 +1,118 @@
+"""What is behind an example, and what is made of it. When a document changes, or a person asks to be forgotten, the
+examples that rest on it are put aside or erased, and every dataset and model that saw them is named."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bot.journal import Journal
+from bot.vocabulary import Dataset, Example, ModelVersion, Passage
+
+if TYPE_CHECKING:
+    from bot.learning.register import Register
+
+IMPORTED = "import"
+"""The source of a passage that came along with an imported example: there is no document to be kept in step with."""
+MOST_AT_ONCE = 500
+
+Standing = Callable[[Sequence[Passage]], Awaitable[Mapping[str, tuple[str, str]]]]
+"""Gives what the library holds now of the documents of passages, which are all of one source: by document id the digest
+of the whole document and its audience; a document that is gone is left out."""
+
+
+async def put_aside(journal: Journal, standing: Standing) -> list[Example]:
+    """Puts aside the examples of which a document was changed, is gone, or may be read by fewer people now, and gives
+    them; `problems` says what happened."""
+    stored = [one for one in await journal.examples() if one.status in ("candidate", "approved")]
+    now_there = await standing_of([passage for one in stored for passage in one.passages], standing)
+    found = []
+    for one in stored:
+        reasons = changes(one.passages, now_there)
+        if not reasons:
+            continue
+
+        def quarantined(example: Example, known: Example = one, reasons: list[str] = reasons) -> Example | None:
+            if example.passages != known.passages or example.status not in ("candidate", "approved"):
+                return None
+            return example.model_copy(update={"status": "quarantined", "problems": tuple(reasons)})
+
+        if changed := await journal.change_example(one.id, quarantined):
+            found.append(changed)
+    return found
+
+
+async def standing_of(passages: Sequence[Passage], standing: Standing) -> dict[tuple[str, str], tuple[str, str]]:
+    """What the library holds now, by source and document."""
+    documents = {(passage.source, passage.document_id): passage for passage in passages if passage.source != IMPORTED}
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for source in {source for source, _ in documents}:
+        mine = [passage for (its, _), passage in documents.items() if its == source]
+        for start in range(0, len(mine), MOST_AT_ONCE):
+            there = await standing(mine[start : start + MOST_AT_ONCE])
+            found |= {(source, id): state for id, state in there.items()}
+    return found
+
+
+def changes(passages: Iterable[Passage], now_there: Mapping[tuple[str, str], tuple[str, str]]) -> list[str]:
+    """Says what has happened to the documents of passages since."""
+    reasons: dict[str, None] = {}
+    for passage in passages:
+        if passage.source == IMPORTED:
+            continue
+        digest, audience = now_there.get((passage.source, passage.document_id), ("", ""))
+        if not digest:
+            reasons[f"“{passage.title}” is no longer in the library."] = None
+        elif audience != passage.audience:
+            reasons[f"“{passage.title}” is for other readers now."] = None
+        elif digest != passage.document_digest:
+            reasons[f"“{passage.title}” was changed."] = None
+    return list(reasons)
+
+
+async def seen_by(register: Register, ids: Iterable[str]) -> tuple[list[Dataset], list[ModelVersion]]:
+    """Lists every dataset that holds one of the examples, and every version of the persona that was trained on it."""
+    wanted = set(ids)
+    datasets = [one for one in await register.datasets() if not wanted.isdisjoint(one.example_ids)]
+    digests = {one.digest for one in datasets}
+    return datasets, [one for one in await register.versions() if one.dataset in digests]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was erased with a person, and what has seen it."""
+
+    example_ids: tuple[str, ...]
+    page_ids: tuple[str, ...]
+    datasets: tuple[Dataset, ...]
+    versions: tuple[ModelVersion, ...]
+
+
+async def forget_person(journal: Journal, register: Register, user_id: str) -> Forgotten:
+    """Erases what rests on one person: the examples that this person asked for, alone liked, or corrected, the draft
+    pages, and what the journal still holds; names every dataset and version that saw them. Examples that others liked
+    too lose this person's name only."""
+    erased: list[str] = []
+    for one in await journal.examples():
+        rests = user_id == one.asked_by or one.liked_by == (user_id,)
+        if rests or (one.origin == "correction" and user_id in one.liked_by):
+            erased.append(one.id)
+        elif user_id in (*one.liked_by, one.reviewed_by):
+            await journal.change_example(one.id, lambda example: _without(example, user_id))
+    pages = [page.id for page in await register.draft_pages() if page.owner == user_id]
+    datasets, versions = await seen_by(register, erased)
+    await journal.erase_examples(erased)
+    for id in pages:
+        await register.remove_draft_page(id)
+    await journal.forget_person(user_id)
+    return Forgotten(tuple(erased), tuple(pages), tuple(datasets), tuple(versions))
+
+
+def _without(example: Example, user_id: str) -> Example:
+    return example.model_copy(
+        update={
+            "liked_by": tuple(one for one in example.liked_by if one != user_id),
+            "reviewed_by": "somebody" if example.reviewed_by == user_id else example.reviewed_by,
+        }
+    )
