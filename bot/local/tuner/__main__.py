@@ -21,6 +21,7 @@ from bot.local.tuner.base_models import BUILT_IN, Refused, built_in
 from bot.local.tuner.disk import keep, lock
 from bot.local.tuner.files import LARGEST_FILE, Files
 from bot.local.tuner.jobs import Jobs
+from bot.local.tuner.ledger import Ledger
 from bot.local.tuner.models import Models
 from bot.local.tuner.server import application
 from bot.local.tuner.serving import Serving
@@ -71,10 +72,12 @@ def main(
             key = given_key or _kept_key(folder / "key")
             serving = open_serving(dict(options.base), folder / "work", options.threads)
             files = Files(folder / "files", largest=largest_file)
-            jobs = Jobs(folder / "jobs", files, serving, work_folder=folder / "work", command=trainer)
+            ledger = Ledger(folder / "jobs")
+            jobs = Jobs(ledger, files, serving, work_folder=folder / "work", command=trainer)
+            app = application(key, files, ledger, jobs, Models(ledger, serving))
             family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
             with socket.create_server((options.host, options.port), family=family) as listener:
-                asyncio.run(_serve(listener, options, key, files, jobs, serving, print_key=not given_key))
+                asyncio.run(_serve(listener, options, app, files, jobs, serving, None if given_key else key))
         finally:
             os.close(held)
     except (Failed, OSError) as problem:
@@ -86,18 +89,16 @@ def main(
 async def _serve(
     listener: socket.socket,
     options: argparse.Namespace,
-    key: str,
+    app: web.Application,
     files: Files,
     jobs: Jobs,
     serving: Serving,
-    *,
-    print_key: bool,
+    key_to_print: str | None,
 ) -> None:
     stopped = asyncio.Event()
     for stop in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(stop, stopped.set)
     watch = asyncio.ensure_future(_parent_gone(stopped)) if options.exit_with_parent else None
-    app = application(key, files, jobs, Models(jobs, serving))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=GRACE_S)
     try:
         files.start()
@@ -105,8 +106,8 @@ async def _serve(
         await jobs.start()
         await runner.setup()
         await web.SockSite(runner, listener).start()
-        if print_key:
-            print(f"TUNER_API_KEY={key}", flush=True)
+        if key_to_print:
+            print(f"TUNER_API_KEY={key_to_print}", flush=True)
         host = f"[{options.host}]" if ":" in options.host else options.host
         print(f"TUNER_BASE_URL=http://{host}:{listener.getsockname()[1]}/v1", flush=True)
         await stopped.wait()

@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from bot.local.tuner.base_models import Refused
 from bot.local.tuner.errors import JSON, WireError, missing
-from bot.local.tuner.jobs import ORGANISATION, Checkpoint, Job, Jobs
+from bot.local.tuner.job import ORGANISATION, Checkpoint, Job
+from bot.local.tuner.ledger import Ledger
 from bot.local.tuner.serving import Serving, Upstream
 
 _CHECKPOINT = ":ckpt-step-"
@@ -17,14 +18,14 @@ _CHECKPOINT = ":ckpt-step-"
 class Models:
     """What can be asked for an answer."""
 
-    def __init__(self, jobs: Jobs, serving: Serving) -> None:
-        self._jobs, self._serving = jobs, serving
+    def __init__(self, ledger: Ledger, serving: Serving) -> None:
+        self._ledger, self._serving = ledger, serving
         self._adding = asyncio.Lock()
 
     def all(self) -> list[JSON]:
         """As OpenAI lists models; checkpoints are found by their names only."""
         served = set(self._serving.models())
-        tuned = [job for job in self._jobs.all() if job.has_model and job.fine_tuned_model in served]
+        tuned = [job for job in self._ledger.all() if job.has_model and job.fine_tuned_model in served]
         return [*map(self._shown_base, self._serving.bases()), *map(_shown, tuned)]
 
     def get(self, name: str) -> JSON:
@@ -45,7 +46,7 @@ class Models:
         if checkpoint is not None:
             raise WireError(403, "A checkpoint goes with its model; delete that.", param="model")
         async with self._adding:
-            self._jobs.forget_model(job)
+            self._ledger.forget_model(job)
             for one in (name, *(checkpoint_name(job, checkpoint) for checkpoint in job.checkpoints)):
                 if one in self._serving.models():
                     await self._serving.remove(one)
@@ -69,10 +70,10 @@ class Models:
         async with self._adding:
             job, checkpoint = self._tuned(name)
             if checkpoint is not None and name not in self._serving.models():
-                await self._serving.add(name, job.request.model, self._jobs.adapter(job, checkpoint))
+                await self._serving.add(name, job.request.model, self._ledger.adapter(job, checkpoint))
 
     def _tuned(self, name: str) -> tuple[Job, Checkpoint | None]:
-        for job in self._jobs.all():
+        for job in self._ledger.all():
             if job.has_model and job.fine_tuned_model == name:
                 return job, None
             for checkpoint in job.checkpoints if job.has_model and _CHECKPOINT in name else ():

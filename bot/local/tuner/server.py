@@ -16,6 +16,7 @@ from bot.local.tuner.disk import complain
 from bot.local.tuner.errors import WireError, invalid, no_room
 from bot.local.tuner.files import LARGEST_FILE, Files
 from bot.local.tuner.jobs import Jobs
+from bot.local.tuner.ledger import Ledger
 from bot.local.tuner.models import Models, shown_checkpoint
 from bot.local.tuner.requests import job_request, json_body, listing, metadata_filter, page, page_bounds
 
@@ -23,10 +24,10 @@ LARGEST_BODY = 16 * 1024 * 1024
 """Bytes of a request that is no upload."""
 
 
-def application(key: str, files: Files, jobs: Jobs, models: Models) -> web.Application:
+def application(key: str, files: Files, ledger: Ledger, jobs: Jobs, models: Models) -> web.Application:
     """The whole server as an aiohttp application. Whoever starts it starts and closes what it is given."""
     chat = Chat(models)
-    routes = Routes(files, jobs, models)
+    routes = Routes(files, ledger, jobs, models)
     app = web.Application(middlewares=[_in_openai_form, _behind(key)], client_max_size=LARGEST_BODY)
     app.add_routes(
         [
@@ -59,8 +60,8 @@ def application(key: str, files: Files, jobs: Jobs, models: Models) -> web.Appli
 class Routes:
     """The routes whose answers are ours."""
 
-    def __init__(self, files: Files, jobs: Jobs, models: Models) -> None:
-        self._files, self._jobs, self._models = files, jobs, models
+    def __init__(self, files: Files, ledger: Ledger, jobs: Jobs, models: Models) -> None:
+        self._files, self._ledger, self._jobs, self._models = files, ledger, jobs, models
 
     async def create_file(self, request: web.Request) -> web.Response:
         if request.content_type != "multipart/form-data":
@@ -102,24 +103,24 @@ class Routes:
     async def list_jobs(self, request: web.Request) -> web.Response:
         after, limit = page_bounds(request, default=20, most=100)
         is_wanted = metadata_filter(request)
-        wanted = [job for job in self._jobs.all() if is_wanted(job.request.metadata)]
+        wanted = [job for job in self._ledger.all() if is_wanted(job.request.metadata)]
         jobs, has_more = page(wanted, after, limit)
         return web.json_response(listing([self._jobs.shown(job) for job in jobs], has_more))
 
     async def retrieve_job(self, request: web.Request) -> web.Response:
-        return web.json_response(self._jobs.shown(self._jobs.get(request.match_info["id"])))
+        return web.json_response(self._jobs.shown(self._ledger.get(request.match_info["id"])))
 
     async def cancel_job(self, request: web.Request) -> web.Response:
         return web.json_response(self._jobs.shown(await self._jobs.cancel(request.match_info["id"])))
 
     async def list_events(self, request: web.Request) -> web.Response:
-        events = self._jobs.events(request.match_info["id"])
+        events = self._ledger.events(request.match_info["id"])
         after, limit = page_bounds(request, default=20, most=100)
         return web.json_response(listing(*await asyncio.to_thread(events.page, after, limit)))
 
     async def list_checkpoints(self, request: web.Request) -> web.Response:
         """Empty until the job has succeeded: before, no name of a checkpoint would answer."""
-        job = self._jobs.get(request.match_info["id"])
+        job = self._ledger.get(request.match_info["id"])
         after, limit = page_bounds(request, default=10, most=100)
         found, has_more = page(job.checkpoints if job.has_model else (), after, limit)
         return web.json_response(listing([shown_checkpoint(job, checkpoint) for checkpoint in found], has_more))
