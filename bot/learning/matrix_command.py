@@ -1,0 +1,105 @@
+"""`matrix`: measure the ways to answer against each other on one's own questions, in the shell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bot.shell import AudienceOption, json_bytes, load_settings, readable, run, writable, write
+from bot.vocabulary import WORKSPACE
+
+if TYPE_CHECKING:
+    from bot.learning.arms import Arm
+    from bot.settings import Settings
+
+
+def register(cli: typer.Typer) -> None:
+    """Adds the command."""
+    cli.command("matrix")(matrix)
+
+
+def matrix(
+    questions: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="JSON lines: id, question, answer, evidence, …")
+    ],
+    arms: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="The ways to answer, JSON or YAML; default what is configured."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=writable, help="The page; default matrix.html in DATA_DIR.")
+    ] = None,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", callback=writable, help="Write JSON there; - is stdout.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask the first so many questions only.")] = None,
+    audience: AudienceOption = WORKSPACE,
+) -> None:
+    """Compare ways to answer: models, prompts, retrieval, tuning. What is answered is kept beside the page, so that a
+    run that is broken off goes on."""
+    from bot.evaluating import read_questions
+    from bot.learning.matrix_page import page, print_matrix
+    from bot.progress import progress_bar
+
+    settings = load_settings(log_level="CRITICAL")
+    file = report or settings.data_dir / "matrix.html"
+
+    async def measure() -> dict[str, Any]:
+        from bot.learning.arms import read_arms
+
+        asked = read_questions(questions)[:limit]
+        given = read_arms(arms) if arms else None
+        with progress_bar() as progress:
+            return await matrix_of(settings, asked, given, audience, file.with_suffix(".answers.jsonl"), progress)
+
+    result = run(measure())
+    write(file, page(result).html().encode())
+    if as_json:
+        write(as_json, json_bytes(result))
+    if str(as_json) != "-":
+        print_matrix(result)
+    typer.echo(f"The page is {file}.", err=True)
+
+
+async def matrix_of(
+    settings: Settings,
+    asked: Sequence[Any],
+    arms: Sequence[Arm] | None,
+    audience: str,
+    kept: Path | None,
+    progress: Callable[[int, int, str], None] = lambda done, total, label: None,
+) -> dict[str, Any]:
+    """Opens what a matrix needs and runs it, with the configured arms where none are given; see `matrix.run_matrix`."""
+    from bot.learning.arms import configured_arms
+    from bot.learning.matrix import run_matrix
+    from bot.learning.register import Register
+    from bot.wiring import endpoint_of, open_asking, open_journal
+
+    def endpoint(arm: Arm) -> tuple[str | None, str | None]:
+        if arm.base_url is None:
+            return endpoint_of(settings, arm.endpoint)
+        return arm.base_url, os.environ.get(arm.api_key_env) if arm.api_key_env else None
+
+    async with open_asking(settings) as (team_id, thinking):
+        if arms is None and (settings.tuner_base_url or settings.openai_base_url or settings.openai_api_key):
+            async with open_journal(settings, team_id) as (memory, _):
+                known = Register(memory.redis, team_id)
+                arms = configured_arms(settings, await known.versions(), await known.jobs())
+        return await run_matrix(
+            asked,
+            arms or configured_arms(settings),
+            find=thinking.library.find,
+            endpoint=endpoint,
+            persona=thinking.persona,
+            team_id=team_id,
+            readable=readable,
+            audience=audience,
+            kept=kept,
+            timeout_s=settings.model_timeout_s,
+            deadline_s=settings.answer_deadline_s,
+            progress=progress,
+        )
