@@ -70,8 +70,8 @@ class Index(Protocol):
         """Takes documents out of a source."""
         ...
 
-    async def digests(self, team_id: str, source: str) -> dict[str, str]:
-        """Gives the digest of every document of a source by its id."""
+    async def digests(self, team_id: str, source: str, document_ids: Sequence[str] | None = None) -> dict[str, str]:
+        """Gives the digest of every document of a source by its id; or of those named, as far as they are there."""
         ...
 
     async def count(self, team_id: str, source: str | None = None) -> tuple[int, int]:

@@ -91,9 +91,13 @@ class EmbeddedIndex:
         if document_ids:
             await self._write(team_id, lambda connection: _delete(connection, source, document_ids))
 
-    async def digests(self, team_id: str, source: str) -> dict[str, str]:
-        sql = "SELECT id, digest FROM documents WHERE source = ?"
-        return await self._read(team_id, lambda connection: dict(connection.execute(sql, (source,))), {})
+    async def digests(self, team_id: str, source: str, document_ids: Sequence[str] | None = None) -> dict[str, str]:
+        sql = "SELECT id, digest FROM documents WHERE source = ?1"
+        named = [source]
+        if document_ids is not None:
+            sql += " AND id IN (SELECT value FROM json_each(?2))"
+            named.append(json.dumps(list(document_ids)))
+        return await self._read(team_id, lambda connection: dict(connection.execute(sql, named)), {})
 
     async def count(self, team_id: str, source: str | None = None) -> tuple[int, int]:
         sql = (

@@ -102,7 +102,9 @@ class WeaviateIndex:
                 await _delete(self._passages(client, team_id), where)
                 await _delete(self._documents(client, team_id), where)
 
-    async def digests(self, team_id: str, source: str) -> dict[str, str]:
+    async def digests(self, team_id: str, source: str, document_ids: Sequence[str] | None = None) -> dict[str, str]:
+        if document_ids is not None:
+            return await self._digests_of(team_id, source, document_ids)
         digests: dict[str, str] = {}
         after = None
         while True:
@@ -120,6 +122,25 @@ class WeaviateIndex:
             if len(listed.objects) < PER_CALL:
                 return digests
             after = listed.objects[-1].uuid
+
+    async def _digests_of(self, team_id: str, source: str, document_ids: Sequence[str]) -> dict[str, str]:
+        from weaviate.classes.query import Filter
+
+        digests: dict[str, str] = {}
+        for start in range(0, len(document_ids), PER_CALL):
+            some = list(document_ids[start : start + PER_CALL])
+            named = Filter.by_property("document_id").contains_any(some)
+            try:
+                async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+                    listed = await self._documents(client, team_id).query.fetch_objects(
+                        filters=Filter.by_property("source").equal(source) & named,
+                        limit=len(some),
+                        return_properties=["document_id", "digest"],
+                    )
+            except Absent:
+                return {}
+            digests |= {str(one.properties["document_id"]): str(one.properties["digest"]) for one in listed.objects}
+        return digests
 
     async def count(self, team_id: str, source: str | None = None) -> tuple[int, int]:
         from weaviate.classes.query import Filter

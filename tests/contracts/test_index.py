@@ -107,6 +107,19 @@ async def test_a_changed_document_replaces_what_it_held(library: Shelf) -> None:
     assert await library.index.count(library.team_id) == (1, 1)
 
 
+async def test_the_digests_of_some_documents_are_told_apart_by_source(library: Shelf) -> None:
+    """Asked for some ids, it tells those that are there, of that source and no other, whatever the ids look like."""
+    first = await library.put("a/b", "The same page.")
+    await library.put("c", "Another page.")
+    await library.put("b/a", "The same page.", source="wiki")
+    digests = library.index.digests
+    assert await digests(library.team_id, "docs", ["a/b", "b/a", "gone"]) == {"a/b": first.digest}
+    assert await digests(library.team_id, "docs", []) == {}
+    assert await digests(new_team(), "docs", ["a/b"]) == {}
+    narrow = await library.put("a/b", "The same page.", audience="channel:C1")
+    assert await digests(library.team_id, "docs", ["a/b"]) == {"a/b": narrow.digest} != {"a/b": first.digest}
+
+
 async def test_a_change_of_audience_alone_takes_effect(library: Shelf) -> None:
     """The same words for another audience: the old readers lose them."""
     await library.put("plan", "The plan.", audience="workspace")
