@@ -179,6 +179,8 @@ class Verdict(Frozen):
     is_helpful: bool | None
     """None when the person has taken it back."""
     at: datetime
+    reason: str = ""
+    """What was wrong, where the person said so."""
 
 
 class Example(Frozen):
@@ -310,10 +312,14 @@ class Source(Frozen):
 
     name: str
     address: str
-    """The folder or file, absolute."""
+    """A folder or file, absolute; or what stands before its documents elsewhere, as `https://…` or `s3://…`."""
     audience: str = WORKSPACE
     """What its documents get that name no audience themselves."""
     base_url: str | None = None
+    every_s: int | None = None
+    """Seconds after which it is synced again by itself; never where it is None."""
+    tried_at: datetime | None = None
+    """When its last sync began, however it ended."""
     synced_at: datetime | None = None
     documents: int = 0
     passages: int = 0
@@ -338,6 +344,12 @@ class IngestReport(Frozen):
     failed: tuple[SourceFailure, ...] = ()
     passages: int = 0
     seconds: float = 0.0
+    removed_ids: tuple[str, ...] = Field((), exclude=True)
+
+    @property
+    def has_emptied(self) -> bool:
+        """Whether a source that held something holds nothing any more."""
+        return bool(self.removed) and not (self.added or self.changed or self.unchanged)
 
     @property
     def is_total_failure(self) -> bool:
