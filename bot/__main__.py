@@ -239,6 +239,32 @@ def worker() -> None:
 
 
 @cli.command()
+def tuner(
+    host: Annotated[
+        str, typer.Option(help="Where to listen; to be reached from elsewhere it needs TUNER_API_KEY.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8766,
+    base: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="A base of your own: a GGUF file or a folder.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of llama.cpp; more than free cores slow it down.")] = 1,
+) -> None:
+    """Run the self-hosted tuner: fine-tuning and serving on this machine. It prints the settings to use it with."""
+    import signal
+    import subprocess
+    import sys
+
+    options = ["--host", host, "--port", str(port), "--threads", str(threads)]
+    options += ["--data-dir", str(load_settings().data_dir)]
+    options += [word for one in base or () for word in ("--base", one)]
+    command = [sys.executable, "-m", "bot.local.tuner", "--exit-with-parent", *options]
+    child = subprocess.Popen(command, start_new_session=True)  # noqa: S603 (our own module)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda *_: child.terminate())
+    raise typer.Exit(child.wait())
+
+
+@cli.command()
 def doctor(as_json: Json = False) -> None:
     """Check every dependency, scope and setting, and say what to do."""
     from bot.doctor import examine, print_findings

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
+from bot.learning.held_out import is_held_out
 from bot.vocabulary import Example
 from tests.nouns import MAYA, PASSAGE, TEAM
 
-REFUSAL = "The documents do not answer this."
+
+def thread(number: int, *, held_out: bool = False) -> str:
+    """A thread that is for training, or one that is for measuring."""
+    names = (f"C0HELP:{number}.{attempt:06}" for attempt in count())
+    fields = {"team_id": TEAM, "question_id": "", "is_held_out": False}
+    return next(name for name in names if is_held_out(Example.model_construct(**fields, thread=name)) == held_out)
 
 
 def example(number: int = 1, **changes: Any) -> Example:
     """An approved example that may be trained on."""
+    passage = PASSAGE.model_copy(
+        update={
+            "id": f"p{number}",
+            "document_id": f"keys-{number}",
+            "text": f"To reset API key {number}, open Settings.",
+        }
+    )
     fields = {
         "id": f"e{number}",
         "team_id": TEAM,
         "question_id": f"{TEAM}:C0HELP:{number}",
         "question": f"How do I reset API key {number}?",
         "answer": f"To reset API key {number}, open Settings [1].",
-        "passages": (PASSAGE,),
+        "passages": (passage,),
         "audience": "workspace",
         "status": "approved",
         "produced_by": "human",
+        "provider": "human",
+        "thread": thread(number),
         "liked_by": (MAYA,),
         "created_at": datetime(2026, 11, 1, tzinfo=UTC),
     }

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from bot.journal import now
 from bot.learning.examples import WANTED
+from bot.learning.held_out import is_held_out
 from bot.persona import Persona, short_messages, training_messages
 from bot.vocabulary import PUBLIC, WORKSPACE, Dataset, Example
 
@@ -51,7 +52,7 @@ def lines(examples: Iterable[Example], persona: Persona, kind: Kind = "sft") -> 
     for `dpo` OpenAI's preference layout, one line for each correction; for `kto` TRL's rows of prompt, completion and
     label, and so two for a correction. Left out: what is held out, and what not everyone in the workspace may read."""
     for example in examples:
-        if example.audience in (PUBLIC, WORKSPACE) and not example.is_held_out:
+        if example.audience in (PUBLIC, WORKSPACE) and not is_held_out(example):
             yield from (_line(value) for value in _LAYOUTS[kind](example, persona))
 
 

@@ -17,8 +17,7 @@ from bot.learning import datasets
 from bot.learning.datasets import Kind, build, check, lines
 from bot.persona import load_persona, training_messages
 from bot.vocabulary import Example
-from tests.lessons import corrected, example, examples
-from tests.nouns import PASSAGE
+from tests.lessons import corrected, example, examples, thread
 
 PERSONA = load_persona()
 KINDS: tuple[Kind, ...] = ("sft", "dpo", "kto")
@@ -70,7 +69,7 @@ def test_a_line_is_what_the_tuned_model_will_be_asked_with() -> None:
     (line,) = map(json.loads, lines([one], PERSONA))
     assert line == {"messages": training_messages(PERSONA, one.question, one.passages, one.answer)}
     assert [message["role"] for message in line["messages"]] == ["system", "user", "assistant"]
-    assert PASSAGE.text in line["messages"][1]["content"]
+    assert one.passages[0].text in line["messages"][1]["content"]
 
 
 def test_a_correction_is_a_pair_of_preferred_and_refused() -> None:
@@ -92,7 +91,10 @@ def test_a_correction_is_two_labelled_rows() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("kept_back", [{"audience": "channel:C1"}, {"audience": "nobody"}, {"is_held_out": True}])
+@pytest.mark.parametrize(
+    "kept_back",
+    [{"audience": "channel:C1"}, {"audience": "nobody"}, {"is_held_out": True}, {"thread": thread(1, held_out=True)}],
+)
 def test_what_not_everyone_may_read_and_what_measures_enters_no_file(kind: Kind, kept_back: dict[str, Any]) -> None:
     """Whoever calls, and whatever the reviewer said."""
     secret = corrected(99, answer="CANARY-7731 [1].", **kept_back)
