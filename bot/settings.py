@@ -53,6 +53,11 @@ class Settings(BaseModel):
         False, description="`1` lets `web` and `worker` run embedded parts against Slack's own API"
     )
 
+    intranet_hosts: frozenset[str] = Field(
+        frozenset(),
+        description="Hosts, with commas between, that sources may be read from although they are not on the public "
+        "internet",
+    )
     embedding_model: str = Field(
         "minilm",
         description="`minilm` (in the core), or a sentence-transformers name or folder (extra `embeddings`)",
@@ -113,7 +118,7 @@ class Settings(BaseModel):
         given = {name: environment.get(name.upper()) for name in cls.model_fields}
         return cls.model_validate({name: value for name, value in given.items() if value})
 
-    @field_validator("admin_users", "trusted_voters", "trainable_providers", mode="before")
+    @field_validator("admin_users", "trusted_voters", "trainable_providers", "intranet_hosts", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         return frozenset(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
