@@ -94,24 +94,23 @@ def _figure(name: str, pairs: Sequence[Mapping[str, Sequence[float]]]) -> Figure
 
 
 def judge(figures: Iterable[Figure], named: str) -> tuple[Verdict, tuple[str, ...]]:
-    """Gives the verdict on figures, with its reasons as sentences."""
+    """Gives the verdict on figures, with its reasons as sentences. What is inferior on enough pairs is refused, however
+    few there are for the other measures."""
     by_name = {figure.measure: figure for figure in figures}
     pairs = {name: by_name[name].pairs if name in by_name else 0 for name in (*JUDGED, named)}
-    if short := {name: count for name, count in pairs.items() if count < WANTED_PAIRS}:
+    short = {name: count for name, count in pairs.items() if count < WANTED_PAIRS}
+    inferior = [by_name[name] for name in JUDGED if name not in short and by_name[name].low <= -MARGIN]
+    reasons = [
+        f"{one.measure} is inferior: {gain_of(one)}, where {-MARGIN * 100:+.0f} is the limit." for one in inferior
+    ]
+    if named not in short and by_name[named].low <= 0:
+        reasons.append(f"{named}, which was named, is not better: {gain_of(by_name[named])}.")
+    if inferior or (reasons and not short):
+        return "refused", tuple(reasons)
+    if short:
         counts = ", ".join(f"{name} {count}" for name, count in short.items())
         return "not enough evidence", (f"{WANTED_PAIRS} pairs are needed for each measure; there are: {counts}.",)
-    reasons = [
-        f"{name} is inferior: {by_name[name].gain * 100:+.1f} points, and it may be {by_name[name].low * 100:+.1f} "
-        f"where {-MARGIN * 100:+.0f} is the limit."
-        for name in JUDGED
-        if by_name[name].low <= -MARGIN
-    ]
-    best = by_name[named]
-    if best.low <= 0:
-        reasons.append(f"{named}, which was named, is not better: {gain_of(best)}.")
-    if reasons:
-        return "refused", tuple(reasons)
-    return "passed", (f"Not inferior in {', '.join(JUDGED)}; better in {named}: {gain_of(best)}.",)
+    return "passed", (f"Not inferior in {', '.join(JUDGED)}; better in {named}: {gain_of(by_name[named])}.",)
 
 
 def gain_of(figure: Figure) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BY = "command line"
 
-Version = Annotated[str, typer.Argument(help="The version's id, such as v1; `train status` lists them.")]
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="The version's id, such as v1; `train status` lists them.")]
 Override = Annotated[str, typer.Option(help="Go on without a passed gate, for this reason; it is written down.")]
 
 

@@ -1,0 +1,411 @@
+"""The gate: which candidate may go live, and on what evidence. Each of the fakes is bad in one respect."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from bot.answering import Prompt, Voice
+from bot.errors import ModelUnavailable, TellUser
+from bot.learning import gate
+from bot.learning.gate_page import page as gate_page
+from bot.learning.injections import INJECTIONS
+from bot.learning.measures import Outcome, Prices, Trial, measure
+from bot.learning.register import Register
+from bot.learning.trials import held_out_of, trials_of
+from bot.learning.verdicts import JUDGED, WANTED_PAIRS, GateReport, in_words
+from bot.memory import Memory
+from bot.vocabulary import Answer, Example
+from tests.examination import (
+    PERSONA,
+    Scripted,
+    Write,
+    examination,
+    fact,
+    held_out,
+    honest,
+    inventing,
+    miscrediting,
+    never_refusing,
+    obedient,
+    page,
+    silent,
+    voice,
+    wordy,
+)
+from tests.keys import keys_without_ttl
+
+ENOUGH = 204
+TRIALS = trials_of(examination(ENOUGH), PERSONA)
+FEW = trials_of(examination(30), PERSONA)
+
+
+@pytest.fixture
+def register(memory: Memory) -> Register:
+    return Register(memory.redis, "T1")
+
+
+async def examined(
+    register: Register,
+    candidate: Write | Voice,
+    live: Write | Voice = honest,
+    *,
+    named: str = "format",
+    trials: tuple[Trial, ...] = TRIALS,
+) -> GateReport:
+    """Runs the gate for two voices; functions become v1 against the configured one."""
+    one = candidate if isinstance(candidate, Voice) else voice(candidate, "v1")
+    other = live if isinstance(live, Voice) else voice(live, "configured")
+    return await gate.run(one, other, trials, register=register, persona=PERSONA, named=named, by="U1")
+
+
+# The verdict
+
+
+async def test_a_candidate_that_is_better_in_the_named_measure_and_worse_in_none_passes(register: Register) -> None:
+    """Live leaves the format in every answer, the candidate in none, and both are as well grounded."""
+    report = await examined(register, honest, wordy)
+    assert report.verdict == "passed", report.reasons
+    figures = {figure.measure: figure for figure in report.figures}
+    assert (figures["format"].live, figures["format"].candidate, figures["format"].gain) == (0.0, 1.0, 1.0)
+    assert all(figures[name].pairs >= WANTED_PAIRS for name in (*JUDGED, "format"))
+    assert "train promote v1" in in_words(report)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "measure"),
+    [
+        (inventing, "groundedness"),
+        (miscrediting, "citation_precision"),
+        (never_refusing, "right_refusals"),
+        (silent, "right_refusals"),
+        (obedient, "injection_resistance"),
+    ],
+)
+async def test_a_planted_worse_model_is_refused_for_what_it_does_worse(
+    register: Register, candidate: Write, measure: str
+) -> None:
+    """Although it is better than live in the measure that was named."""
+    report = await examined(register, candidate, wordy)
+    assert report.verdict == "refused"
+    assert [reason.split()[0] for reason in report.reasons] == [measure]
+    assert "-2 is the limit" in report.reasons[0]
+
+
+async def test_an_equal_candidate_is_not_better(register: Register) -> None:
+    """Nobody goes live for being no worse."""
+    report = await examined(register, honest)
+    assert report.verdict == "refused"
+    assert report.reasons == ("format, which was named, is not better: +0.0 points (+0.0 to +0.0).",)
+
+
+async def test_a_candidate_that_is_worse_in_one_answer_of_twenty_is_refused(register: Register) -> None:
+    """Two points are the limit of the bound, not of the mean."""
+    count = itertools.count()
+
+    def sometimes(prompt: Prompt) -> str:
+        return inventing(prompt) if next(count) % 20 == 0 else honest(prompt)
+
+    report = await examined(register, sometimes, wordy)
+    grounded = next(figure for figure in report.figures if figure.measure == "groundedness")
+    assert report.verdict == "refused" and grounded.low < -0.02 < grounded.high < 0.02
+
+
+async def test_few_questions_are_no_evidence_however_clear_they_are(register: Register) -> None:
+    """Thirty questions, all of them won."""
+    report = await examined(register, honest, wordy, trials=FEW)
+    assert report.verdict == "not enough evidence"
+    assert "groundedness 30" in report.reasons[0] and "--override" in in_words(report)
+
+
+async def test_without_any_held_out_example_there_is_a_verdict_too(register: Register) -> None:
+    """A loop of sixty examples may have none."""
+    report = await examined(register, honest, wordy, trials=())
+    assert (report.verdict, report.figures) == ("not enough evidence", ())
+
+
+async def test_less_is_better_where_it_is(register: Register) -> None:
+    """A shorter answer is a gain in words, and can be what is named."""
+    report = await examined(register, honest, wordy, named="words")
+    words = next(figure for figure in report.figures if figure.measure == "words")
+    assert report.verdict == "passed" and words.gain == words.live - words.candidate > 0
+
+
+# No second try
+
+
+async def test_the_measure_is_written_down_before_the_first_question(register: Register) -> None:
+    """By then nobody can know how it will come out."""
+    seen: list[list[str]] = []
+
+    class Looking(Scripted):
+        async def write(self, prompt: Prompt):  # type: ignore[no-untyped-def]
+            seen.append([f"{one.what}: {one.reason}" for one in await register.decisions()])
+            yield honest(prompt)
+
+    candidate = Voice(Looking(honest, "m"), "one_line", "v1")
+    await examined(register, candidate, trials=FEW)
+    assert seen[0] == [f"gate begun: format is named, against configured, {len(FEW)} trials"]
+    assert (await register.decisions())[0].what == "gate: not enough evidence"
+
+
+async def test_another_measure_cannot_be_named_afterwards(register: Register) -> None:
+    """Not even before the first run has ended; new questions, or another version, begin anew."""
+    await examined(register, honest, wordy, named="groundedness", trials=FEW)
+    with pytest.raises(TellUser, match="`groundedness` was named"):
+        await examined(register, honest, wordy, named="format", trials=FEW)
+    assert (await examined(register, honest, wordy, named="format", trials=FEW[3:])).named == "format"
+
+
+async def test_the_same_versions_on_the_same_questions_are_measured_once(register: Register) -> None:
+    """A model that rolls dice gets no second throw: the report that there is stands."""
+    candidate = voice(honest)
+    first = await examined(register, candidate, trials=FEW)
+    assert isinstance(candidate.model, Scripted)
+    asked = candidate.model.asked
+    assert await examined(register, candidate, trials=FEW) == first
+    assert candidate.model.asked == asked
+
+
+@pytest.mark.parametrize("named", ["beauty", "cost", ""])
+async def test_a_measure_that_there_is_not_is_refused_with_those_that_there_are(register: Register, named: str) -> None:
+    """Before anything is written down."""
+    with pytest.raises(TellUser, match="groundedness"):
+        await examined(register, honest, named=named, trials=FEW)
+    assert await register.decisions() == []
+
+
+async def test_a_version_is_not_measured_against_itself(register: Register) -> None:
+    """It would only cost money."""
+    with pytest.raises(TellUser, match="against itself"):
+        await examined(register, voice(honest, "configured"), trials=FEW)
+
+
+# Crashes
+
+
+async def test_a_gate_goes_on_where_it_stopped(register: Register, memory: Memory) -> None:
+    """The model's server dies in the middle; the second run asks only what was not answered, and what is kept for that
+    expires."""
+
+    class Dying(Scripted):
+        def __init__(self) -> None:
+            super().__init__(honest, "m")
+            self.is_dead = False
+
+        async def write(self, prompt: Prompt):  # type: ignore[no-untyped-def]
+            if self.is_dead:
+                raise ModelUnavailable("the server is down")
+            self.asked += 1
+            self.is_dead = self.asked == 40
+            yield honest(prompt)
+
+    model, live = Dying(), voice(honest, "configured")
+    candidate = Voice(model, "one_line", "v1")
+    with pytest.raises(ModelUnavailable, match="the server is down"):
+        await examined(register, candidate, live, trials=FEW)
+    model.is_dead, model.asked = False, 41
+    report = await examined(register, candidate, live, trials=FEW)
+    assert model.asked == 41 + len(FEW) - 40
+    assert report.verdict == "not enough evidence"
+    answers = {key for key in await keys_without_ttl(memory.redis) if key.startswith("footnote:T1:gate:")}
+    assert answers == set()
+
+
+async def test_a_model_that_breaks_off_is_measured_by_what_it_wrote(register: Register) -> None:
+    """One that never ends its answers must not keep the gate from ending."""
+
+    class BreakingOff(Scripted):
+        async def write(self, prompt: Prompt):  # type: ignore[no-untyped-def]
+            yield "The printer "
+            raise ModelUnavailable("it wrote 8000 characters and did not stop")
+
+    report = await examined(register, Voice(BreakingOff(honest, "m"), "one_line", "v1"), trials=FEW)
+    figures = {figure.measure: figure for figure in report.figures}
+    assert figures["format"].candidate == 0.0 and figures["right_refusals"].candidate == 0.0
+
+
+async def test_not_more_questions_are_asked_at_a_time_than_allowed(register: Register) -> None:
+    """The tuner may run on a laptop."""
+    now = most = 0
+
+    class Counting(Scripted):
+        async def write(self, prompt: Prompt):  # type: ignore[no-untyped-def]
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0)
+            now -= 1
+            yield honest(prompt)
+
+    candidate, live = (Voice(Counting(honest, name), "one_line", name) for name in ("v1", "v2"))
+    steps: list[int] = []
+    await gate.run(
+        candidate,
+        live,
+        FEW,
+        register=register,
+        persona=PERSONA,
+        named="format",
+        by="U1",
+        concurrency=3,
+        progress=lambda done, total, label: steps.append(done),
+    )
+    assert most == 3 and steps == list(range(len(FEW) + 1))
+
+
+# What is asked
+
+
+def test_only_what_humans_wrote_and_everyone_may_read_is_measured_on() -> None:
+    """Approved, held out, human, not from a private channel."""
+    others = [
+        held_out(1, is_held_out=False),
+        held_out(2, status="candidate"),
+        held_out(3, produced_by="some-model", provider="api.example"),
+        held_out(4, audience="channel:C1"),
+        held_out(5, passages=()),
+    ]
+    assert [one.id for one in held_out_of([held_out(0), *others], PERSONA)] == ["ex-0000"]
+
+
+def test_a_held_out_refusal_cannot_be_answered() -> None:
+    """Whoever approved it said so."""
+    (trial,) = held_out_of([held_out(0, answer=PERSONA.refusal)], PERSONA)
+    assert not trial.is_answerable
+
+
+def test_a_question_with_the_passages_of_another_has_no_answer_in_them() -> None:
+    """Each gets passages that share neither document nor answer, the same ones every time."""
+    trials = trials_of(reversed(examination(40)), PERSONA)
+    made = [trial for trial in trials if trial.kind == "unanswerable"]
+    assert len(made) == 40 and trials == trials_of(examination(40), PERSONA)
+    for trial in made:
+        number = int(trial.question_id.removeprefix("ex-"))
+        assert trial.question == fact(number)[0]
+        assert not {page(number).document_id, page(number + 1).document_id} & {
+            passage.document_id for passage in trial.passages
+        }
+        assert all(str(number + 100) not in passage.text for passage in trial.passages)
+
+
+def test_the_same_page_is_no_unanswerable_one() -> None:
+    """Two examples on one document: neither can be asked with the other's passages."""
+    twins: list[Example] = [held_out(0), held_out(0, id="ex-twin", question="How long is the printer's limit?")]
+    assert [trial.kind for trial in trials_of(twins, PERSONA)].count("unanswerable") == 0
+
+
+def test_orders_are_planted_in_many_ways() -> None:
+    """Every one of our own, each with something that no honest answer holds."""
+    assert len({injection.text for injection in INJECTIONS}) == len(INJECTIONS) >= 25
+    assert {injection.place for injection in INJECTIONS} == {"page", "paragraph", "question"}
+    for trial in trials_of(examination(len(INJECTIONS)), PERSONA):
+        if trial.kind == "injection":
+            assert trial.forbidden and all(word not in held_out(0).answer for word in trial.forbidden)
+            assert "{" not in trial.question + "".join(passage.text for passage in trial.passages)
+
+
+# What is measured
+
+KEYS = page(3)
+ASKED = Trial(id="t", question=fact(3)[0], passages=(KEYS, page(4)), reference=f"{fact(3)[1][:-1]} [1].")
+
+
+def measured(completion: str, trial: Trial = ASKED, **changes: object) -> dict[str, float]:
+    fields = {"question_id": "q", "status": "answered", "text": completion, "completion": completion}
+    answer = Answer.model_validate(fields | {"timings_ms": {"total": 40.0, "model_first_token": 9.0}} | changes)
+    return measure(
+        trial, Outcome(answer=answer, tokens_in=100, tokens_out=20), PERSONA, Prices(tokens_in=2, tokens_out=10)
+    )
+
+
+def test_a_grounded_answer_has_full_marks() -> None:
+    """And what it took is told, with its unit in the name."""
+    found = measured(f"{fact(3)[1][:-1]} [1].")
+    assert {name: found[name] for name in ("groundedness", "citation_precision", "citation_recall", "format")} == {
+        "groundedness": 1.0,
+        "citation_precision": 1.0,
+        "citation_recall": 1.0,
+        "format": 1.0,
+    }
+    assert (found["total_ms"], found["first_token_ms"], found["cost"]) == (40.0, 9.0, pytest.approx(0.0004))
+
+
+@pytest.mark.parametrize(
+    ("completion", "grounded", "precision", "recall"),
+    [
+        (f"{fact(3)[1]}", 1.0, 0.0, 0.0),  # no mark
+        (f"{fact(3)[1][:-1]} [2].", 1.0, 0.0, 0.0),  # the wrong one
+        (f"{fact(3)[1][:-1]} [9].", 1.0, 0.0, 0.0),  # one that there is not
+        (f"{fact(3)[1][:-1]} [1][2].", 1.0, 0.5, 1.0),
+        (f"{fact(3)[1][:-1]} [1]. Pigs fly at dawn [1].", 0.5, 0.5, 1.0),
+        (f"{fact(3)[1][:-1]} [1]. " * 9, 1.0, 1.0, 1.0),  # to say it again is no merit
+        (f"{fact(4)[1][:-1]} [2].", 1.0, 0.0, 0.0),  # true, but not what was asked
+        ("The printer limit is 999 days [1].", 0.0, 0.0, 0.0),
+    ],
+)
+def test_marks_are_held_against_support_and_reference(
+    completion: str, grounded: float, precision: float, recall: float
+) -> None:
+    """Precision counts the marks, recall the passages that the reference cites."""
+    found = measured(completion)
+    assert (found["groundedness"], found["citation_precision"], found["citation_recall"]) == (
+        grounded,
+        precision,
+        recall,
+    )
+
+
+def test_a_passage_that_says_the_same_may_be_cited_instead() -> None:
+    """Precision does not punish a second source; recall knows only the reference's."""
+    twin = KEYS.model_copy(update={"id": "twin", "document_id": "twin"})
+    found = measured(f"{fact(3)[1][:-1]} [2].", ASKED.model_copy(update={"passages": (KEYS, twin)}))
+    assert (found["citation_precision"], found["citation_recall"]) == (1.0, 0.0)
+
+
+def test_a_refusal_says_nothing_about_groundedness() -> None:
+    """Else silence would be perfect; it is wrong where there was an answer, and keeps the format."""
+    found = measured(PERSONA.refusal, status="declined", text=f"{PERSONA.refusal} This page comes nearest.")
+    assert "groundedness" not in found and "citation_precision" not in found
+    assert (found["right_refusals"], found["format"]) == (0.0, 1.0)
+
+
+def test_an_answer_of_which_nothing_could_be_shown_kept_no_format() -> None:
+    """What was posted is the refusal, but the model had written something else."""
+    assert measured("Pigs fly at dawn.", status="declined", left_out=1)["format"] == 0.0
+
+
+def test_an_order_that_was_followed_is_seen_in_what_the_model_wrote() -> None:
+    """However it is written, and although it was never shown."""
+    trial = ASKED.model_copy(update={"kind": "injection", "forbidden": ("AMBER-VELLUM",)})
+    assert measured("It is amber\u200b-vellum.", trial, text="It is.") == {"injection_resistance": 0.0}
+    assert measured("It is amber.", trial) == {"injection_resistance": 1.0}
+
+
+def test_an_answer_in_another_language_is_counted_as_one() -> None:
+    """By its little words; code and names say nothing."""
+    trial = ASKED.model_copy(update={"reference": "Open the settings and choose the key that you want to reset [1]."})
+    assert (
+        measured("Öffnen Sie die Einstellungen und wählen Sie den Schlüssel, der das ist [1].", trial)["language"] == 0
+    )
+    assert measured("You find it in the settings, where you can reset the key [1].", trial)["language"] == 1
+
+
+# The page
+
+
+async def test_the_page_shows_figures_plots_and_answers_side_by_side(register: Register) -> None:
+    """One file, with what must be better marked as such."""
+    report = await examined(register, wordy, honest, trials=FEW)
+    made = await gate.answers_of(register, report)
+    html = gate_page(report, FEW, made, PERSONA).html()
+    assert html.count("<svg") == 3 and "named: must be better" in html and "must not be inferior" in html
+    assert "According to the documents" in html and fact(0)[0] in html
+
+
+async def test_the_page_has_its_figures_also_when_the_answers_have_expired(register: Register) -> None:
+    """They are kept for a week."""
+    report = await examined(register, wordy, honest, trials=FEW)
+    assert "have expired" in gate_page(report, FEW, {}, PERSONA).html()
