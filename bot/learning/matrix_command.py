@@ -58,11 +58,30 @@ def matrix(
 
     result = run(measure())
     write(file, page(result).html().encode())
+    run(_note(settings, result))
     if as_json:
         write(as_json, json_bytes(result))
     if str(as_json) != "-":
         print_matrix(result)
     typer.echo(f"The page is {file}.", err=True)
+
+
+async def _note(settings: Settings, result: dict[str, Any]) -> None:
+    """Leaves the findings where `/support matrix` reads them."""
+    from bot.errors import TryAgain
+    from bot.journal import now
+    from bot.learning.matrix_page import lines
+    from bot.learning.register import MatrixNote, Register
+    from bot.wiring import open_journal, team_of
+
+    arms = tuple(arm["name"] for arm in result["arms"])
+    note = MatrixNote(at=now(), arms=arms, questions=len(result["cases"]), lines=tuple(lines(result)))
+    try:
+        team_id = await team_of(settings)
+        async with open_journal(settings, team_id) as (memory, _):
+            await Register(memory.redis, team_id).keep_matrix(note)
+    except TryAgain as error:
+        typer.echo(f"`/support matrix` will not tell of it: {error}", err=True)
 
 
 async def matrix_of(

@@ -5,6 +5,7 @@ that nothing in here is forgotten by itself: a model must be traceable to its ex
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -30,6 +31,16 @@ class Decision(Frozen):
     reason: str = ""
     at: str
     """ISO 8601."""
+
+
+class MatrixNote(Frozen):
+    """What the newest decision matrix found, in figures only: whoever may read its questions has the page."""
+
+    at: datetime
+    arms: tuple[str, ...]
+    questions: int
+    lines: tuple[str, ...]
+    """The recommendations, and what became of the claims."""
 
 
 class Routing(Frozen):
@@ -112,6 +123,15 @@ class Register:
     async def remove_draft_page(self, id: str) -> None:
         """Forgets a draft page."""
         await self.call(self.redis.hdel(self.key("draft-pages"), id))
+
+    async def keep_matrix(self, note: MatrixNote) -> None:
+        """Stores what the newest matrix found, in the place of the one before."""
+        await self.call(self.redis.set(self.key("matrix"), note.model_dump_json()))
+
+    async def matrix(self) -> MatrixNote | None:
+        """Reads what the newest matrix found; None when there was none."""
+        value = await self.call(self.redis.get(self.key("matrix")))
+        return MatrixNote.model_validate_json(value) if value else None
 
     # Who answers
 
