@@ -18,7 +18,7 @@ from bot.doctor import Finding
 from bot.errors import Broken, TellUser, TryAgain
 from bot.log import log
 from bot.settings import LOCAL_TEAM, Settings
-from bot.vocabulary import PUBLIC, Answer, Endpoint, Question
+from bot.vocabulary import PUBLIC, Answer, Endpoint, Example, Question, TuningJob
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -61,15 +61,17 @@ class Thinking:
 
 @asynccontextmanager
 async def open_thinking(
-    settings: Settings, register: Register | None = None, demonstrate: Demonstrate | None = None
+    settings: Settings, register: Register | None = None, journal: Journal | None = None
 ) -> AsyncIterator[Thinking]:
-    """Opens library, persona and persona models. Without a register the configured model answers."""
+    """Opens library, persona and persona models. Without a register the configured model answers; without a journal
+    there are no examples to show it."""
     from bot.persona import load_persona
     from retrieval.library import open_library
 
     async with AsyncExitStack() as stack:
         library = await stack.enter_async_context(open_library(settings))
         persona = load_persona(settings.persona_file)
+        demonstrate = demonstrations(settings, library, journal) if journal and has_model_server(settings) else None
         voices = await stack.enter_async_context(open_voices(settings, register, demonstrate))
         yield Thinking(library, persona, voices, settings.answer_deadline_s)
 
@@ -80,13 +82,26 @@ async def open_asking(settings: Settings) -> AsyncIterator[tuple[str, Thinking]]
     too; where no model server is set there can be none, and the memory is left alone."""
     async with AsyncExitStack() as stack:
         team_id = await team_of(settings)
-        register = None
-        if settings.tuner_base_url or settings.openai_base_url or settings.openai_api_key:
+        register = journal = None
+        if has_model_server(settings):
             from bot.learning.register import Register
 
-            memory, _ = await stack.enter_async_context(open_journal(settings, team_id))
+            memory, journal = await stack.enter_async_context(open_journal(settings, team_id))
             register = Register(memory.redis, team_id)
-        yield team_id, await stack.enter_async_context(open_thinking(settings, register))
+        yield team_id, await stack.enter_async_context(open_thinking(settings, register, journal))
+
+
+def has_model_server(settings: Settings) -> bool:
+    """Whether anything but the quoting persona can answer, which neither has versions nor looks at examples."""
+    return bool(settings.tuner_base_url or settings.openai_base_url or settings.openai_api_key)
+
+
+def demonstrations(settings: Settings, library: Library, journal: Journal) -> Demonstrate:
+    """Gives what finds the approved examples to show to an untuned model."""
+    from bot.learning.nearest import Nearest
+
+    standing = partial(library.standing, journal.team_id)
+    return Nearest(journal, library.question_vector, standing, most=settings.demonstrations)
 
 
 @asynccontextmanager
@@ -243,14 +258,18 @@ async def open_web(settings: Settings, *, host: str = "") -> AsyncIterator[int]:
 async def run_worker(settings: Settings) -> None:
     """Runs the process that does the work, until it is cancelled; then ends the running answers."""
     from bot.learning import end_dates
-    from bot.learning.following import Following
+    from bot.learning.following import Following, follow
+    from bot.learning.gate import GateOrder, gate_duty
+    from bot.learning.judging import Rules, trainable
     from bot.learning.register import Register
     from bot.learning.watch import Watch
     from bot.memory import memory_health
-    from bot.worker import open_queue
+    from bot.worker import Duty, open_queue
     from handlers.audience import Audience
     from handlers.commands.support import Support, Works
     from handlers.desk import Desk
+    from handlers.learning import Learning
+    from handlers.reviewing import Reviewing
     from handlers.slack import open_client
 
     settings.refuse_to_listen_to_nothing()
@@ -260,16 +279,31 @@ async def run_worker(settings: Settings) -> None:
         identity = await _patiently(partial(identify, client, settings))
         memory, journal = await stack.enter_async_context(open_journal(settings, identity.team_id))
         register = Register(memory.redis, journal.team_id)
-        thinking = await stack.enter_async_context(open_thinking(settings, register))
+        thinking = await stack.enter_async_context(open_thinking(settings, register, journal))
         watch = await stack.enter_async_context(Watch(register, thinking.persona))
         queue = await stack.enter_async_context(open_queue(memory.docket_url, journal))
-        audience = Audience(client, identity.slack_team_id)
+        tuning = await stack.enter_async_context(open_tuning(settings, register))
+        audience = Audience(client, identity.slack_team_id, settings.admin_users)
+        rules = Rules.of(settings)
 
         async def memory_problems() -> list[str]:
             return list((await memory_health(memory.redis)).problems)
 
         async def sync(name: str) -> str:
             return _report_line(name, await thinking.library.sync(identity.team_id, name))
+
+        async def to_train_on() -> tuple[list[Example], list[tuple[Example, str]]]:
+            every = await journal.examples()
+            return await asyncio.to_thread(trainable, every, rules.persona, settings.trainable_providers)
+
+        async def train(by: str, few: bool) -> TuningJob:
+            job = await tuning.start((await to_train_on())[0], rules.persona, by=by, few=few)
+            if not job.has_ended:
+                await follow(queue, job.dataset)
+            return job
+
+        async def order_gate(order: GateOrder, key: str) -> None:
+            await queue.add("gate", order.model_dump_json(), key=f"gate:{key}", thread="gate")
 
         works = Works(
             library_status=partial(thinking.library.status, identity.team_id),
@@ -279,18 +313,26 @@ async def run_worker(settings: Settings) -> None:
             backlog=queue.backlog,
             model=thinking.voices.configured.model.name,
             model_address=_address(settings),
+            register=register,
+            voices=thinking.voices,
+            trainable=to_train_on,
+            train=train,
+            order_gate=order_gate,
         )
+        reviewing = Reviewing(client, journal, audience, rules)
         desk = Desk(
             client,
             journal,
             audience,
             watch.over(thinking.answer),
-            Support(journal, audience, works, settings.admin_users),
+            Support(journal, audience, works, reviewing),
             bot_user_id=identity.bot_user_id,
             bot_name=thinking.persona.name,
+            rules=rules,
         )
-        tuning = await stack.enter_async_context(open_tuning(settings, register))
-        following = Following(tuning, queue)
+        learning = Learning(client, journal, register, audience, thinking.library.find, reviewing, rules)
+        gate = gate_duty(thinking.voices, register, journal, thinking.persona, learning.gate_told)
+        following = Following(tuning, queue, learning.tuning_ended)
         await stack.enter_async_context(
             _beside(end_dates.watch(register, partial(end_of, settings), settings.persona_model))
         )
@@ -298,7 +340,12 @@ async def run_worker(settings: Settings) -> None:
         await following.take_up()
         log.info("worker_ready", team=identity.team_id, model=thinking.voices.configured.model.name)
         await queue.work(
-            {**desk.duties, **following.duties},
+            {
+                **desk.duties,
+                **learning.duties,
+                **following.duties,
+                "gate": Duty(gate, apology="gate_failed"),
+            },
             concurrency=settings.worker_concurrency,
             redelivery_timeout_s=settings.redelivery_timeout_s,
         )
