@@ -60,6 +60,7 @@ class Board:
 
     def __init__(self, cases: Sequence[Case], arms: Sequence[Arm], given: Sequence[Given], persona: Persona) -> None:
         self.cases, self.arms = {case.id: case for case in cases}, list(arms)
+        self._summaries: dict[str, dict[str, dict[str, float | None]]] = {}
         by_name = {arm.name: arm for arm in arms}
         self.scores: dict[tuple[str, str], dict[str, float]] = {
             (one.arm, one.case): scores(self.cases[one.case], one, by_name[one.arm], persona) for one in given
@@ -75,6 +76,11 @@ class Board:
 
     def summary(self, arm: str) -> dict[str, dict[str, float | None]]:
         """Gives every figure of an arm."""
+        if arm not in self._summaries:
+            self._summaries[arm] = self._summary(arm)
+        return self._summaries[arm]
+
+    def _summary(self, arm: str) -> dict[str, dict[str, float | None]]:
         found = {}
         for figure, kind in FIGURES.items():
             values = list(self.values(arm, figure).values())
