@@ -4,12 +4,15 @@ next one. Several workers share one such chain, and a worker that starts takes u
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from bot.errors import TryAgain
 from bot.learning.tuning import Tuning
 from bot.log import log
+from bot.vocabulary import TuningJob
 from bot.worker import Duty, Queue
+
+Ended = Callable[[TuningJob], Awaitable[None]]
 
 LOOK_S = 5.0
 """Between two looks at a job."""
@@ -18,10 +21,10 @@ LOOK_AGAIN_S = 60.0
 
 
 class Following:
-    """The duty `tune`, with what it needs."""
+    """The duty `tune`, with what it needs; `ended` is called with each job that has ended, perhaps more than once."""
 
-    def __init__(self, tuning: Tuning, queue: Queue) -> None:
-        self._tuning, self._queue = tuning, queue
+    def __init__(self, tuning: Tuning, queue: Queue, ended: Ended | None = None) -> None:
+        self._tuning, self._queue, self._ended = tuning, queue, ended
 
     @property
     def duties(self) -> Mapping[str, Duty]:
@@ -45,13 +48,10 @@ class Following:
         else:
             if job.has_ended:
                 how = log.info if job.status == "succeeded" else log.error
-                how(
-                    "tuning_ended",
-                    dataset=digest[:12],
-                    status=job.status,
-                    model=job.fine_tuned_model,
-                    cause=job.problem,
-                )
+                told = {"status": job.status, "model": job.fine_tuned_model, "cause": job.problem}
+                how("tuning_ended", dataset=digest[:12], **told)
+                if self._ended:
+                    await self._ended(job)
                 return
         await follow(self._queue, digest, after_s=after_s)
 

@@ -63,6 +63,7 @@ def start(
         from bot.progress import progress_bar
 
         async with _open_school(settings) as school:
+            await school.put_aside()
             usable, refused = await school.examples()
             try:
                 job = await school.tuning.start(
@@ -167,6 +168,14 @@ class _School:
     register: Register
     tuning: Tuning
     queue: Queue
+
+    async def put_aside(self) -> None:
+        """Puts aside what rests on documents that have changed. Raises TryAgain when the library is away."""
+        from bot.learning.tracing import put_aside
+        from bot.wiring import open_library_of
+
+        async with open_library_of(self.settings) as (team_id, library):
+            await put_aside(self.journal, partial(library.standing, team_id))
 
     async def examples(self) -> tuple[list[Example], list[tuple[Example, str]]]:
         """Gives the examples to train on, and the others with their reasons."""
