@@ -18,10 +18,11 @@ import structlog
 from bot.errors import TellUser
 from bot.settings import Settings
 from handlers import events
-from handlers.actions import feedback
+from handlers.actions import consent, feedback, review
 from handlers.commands import support
 from handlers.gate import BODY_LIMIT, Refused, admit, check_shape
 from handlers.inbox import Inbox
+from handlers.modals import correction, editing
 from handlers.shortcuts import ask_about_message
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def make_app(settings: Settings, client: AsyncWebClient, inbox: Inbox) -> AsyncA
         signing_secret=secret.get_secret_value() if secret else None,
         process_before_response=True,
     )
-    for room in (events, feedback, support, ask_about_message):
+    for room in (events, feedback, consent, review, correction, editing, support, ask_about_message):
         room.register(app, inbox)
     _ignore_the_rest(app)
     return app
@@ -66,6 +67,7 @@ def _ignore_the_rest(app: AsyncApp) -> None:
     anything = re.compile("")
     app.event(anything)(ignore)
     app.action(anything)(ignore)
+    app.view(anything)(ignore)
 
 
 @asynccontextmanager

@@ -39,9 +39,10 @@ class Audience:
     """Looks up readers, and remembers them for a minute. `team_id` is the token's own team: whoever is of another is an
     outsider."""
 
-    def __init__(self, client: AsyncWebClient, team_id: str) -> None:
+    def __init__(self, client: AsyncWebClient, team_id: str, admin_users: frozenset[str] = frozenset()) -> None:
         self._client = client
         self._team_id = team_id
+        self._admin_users = admin_users
         self._remembered: dict[tuple[str, ...], tuple[float, asyncio.Task[Any]]] = {}
 
     async def of(self, asked: Asked) -> Readers:
@@ -58,8 +59,19 @@ class Audience:
         """Gives what one person may read: what a direct message to that person may say."""
         return await self._remember(MEMBERSHIP_S, self._of_person, "person", user_id)
 
+    async def may_see(self, user_id: str, asked: Asked) -> bool:
+        """Whether somebody can read the answer to a question where it was given."""
+        if asked.is_private:
+            return user_id == asked.user_id
+        if asked.channel_id in await self._channels(user_id):
+            return True
+        place = await self.of_channel(asked.channel_id)
+        return place.audience in (await self.of_person(user_id)).labels
+
     async def is_admin(self, user_id: str) -> bool:
-        """Whether Slack says that somebody is an admin or owner of the workspace."""
+        """Whether somebody is an admin: by our settings, or because Slack says so."""
+        if user_id in self._admin_users:
+            return True
         user = await self._remember(MEMBERSHIP_S, self._user, "admin", user_id)
         return bool(user.get("is_admin") or user.get("is_owner")) and not self._is_outsider(user)
 
@@ -92,15 +104,23 @@ class Audience:
         user = await self._user(user_id)
         if self._is_outsider(user):
             return NOBODY_KNOWN
-        labels = {PUBLIC, WORKSPACE}
-        kinds = "public_channel,private_channel,mpim"
-        async with refusal("missing_scope", "user_not_found"):
-            async for page in answers_of(self._client.users_conversations, user=user_id, types=kinds, limit=999):
-                labels |= {f"channel:{channel['id']}" for channel in page["channels"]}
+        labels = {PUBLIC, WORKSPACE} | {f"channel:{id}" for id in await self._channels(user_id)}
         async with refusal("missing_scope"):
             groups = await self._remember(MEMBERSHIP_S, self._groups, "groups")
             labels |= {f"group:{id}" for id, members in groups.items() if user_id in members}
         return Readers(frozenset(labels), "nobody")
+
+    async def _channels(self, user_id: str) -> frozenset[str]:
+        """The channels that somebody is in, as far as the bot may know."""
+        return await self._remember(MEMBERSHIP_S, self._look_up_channels, "channels", user_id)
+
+    async def _look_up_channels(self, user_id: str) -> frozenset[str]:
+        found: set[str] = set()
+        kinds = "public_channel,private_channel,mpim"
+        async with refusal("missing_scope", "user_not_found"):
+            async for page in answers_of(self._client.users_conversations, user=user_id, types=kinds, limit=999):
+                found |= {channel["id"] for channel in page["channels"]}
+        return frozenset(found)
 
     async def _user(self, user_id: str) -> dict[str, Any]:
         async with refusal("user_not_found", "user_not_visible"):

@@ -5,17 +5,18 @@ Slack's limits: 50 blocks a message, 3,000 characters a section, 12,000 a payloa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from bot.vocabulary import Answer, Citation, Example
+from bot.vocabulary import CONFIGURED, Answer, Citation
 from handlers.mrkdwn import escape, link
 
 Block = dict[str, Any]
 
 QUOTING = "quoting"
 SECTION_LIMIT = 3_000
+BLOCKS_LIMIT = 50
 ANSWER_LIMIT = 3_800  # chat.update takes 4,000 characters of text
 
 
@@ -67,6 +68,8 @@ def age(then: datetime, now: datetime) -> str:
 def footer(answer: Answer) -> str:
     """The line that every answer ends with."""
     writer = "quoted word for word" if answer.model == QUOTING else escape(answer.model)
+    if answer.version not in ("", CONFIGURED):
+        writer += f" ({escape(answer.version)})"
     return " · ".join(
         filter(None, ("Automated answer from the documents; it may be wrong", writer, "`/support privacy`"))
     )
@@ -112,30 +115,46 @@ def button(text: str, action_id: str, value: str) -> Block:
 
 def section(text: str) -> Block:
     """A section of mrkdwn, cut at Slack's limit."""
-    cut = text if len(text) <= SECTION_LIMIT else text[: SECTION_LIMIT - 1].rsplit("\n", 1)[0] + "\n…"
-    return {"type": "section", "text": {"type": "mrkdwn", "text": cut[:SECTION_LIMIT]}}
+    return {"type": "section", "text": {"type": "mrkdwn", "text": cut(text)}}
 
 
 def context(text: str) -> Block:
-    return {"type": "context", "elements": [{"type": "mrkdwn", "text": text}]}
+    return {"type": "context", "elements": [{"type": "mrkdwn", "text": cut(text)}]}
 
 
-def example_cards(examples: Sequence[Example], approved: int, wanted: int) -> list[Block]:
-    """The examples that wait for an admin, as cards."""
-    progress = f"{approved} of {wanted} approved"
-    if not examples:
-        return [section(f"No example waits for review ({progress}). A 👍 on an answer in a channel makes one.")]
-    blocks = [section(f"*{len(examples)} wait for review*, {progress}")]
-    for example in examples[:10]:
-        blocks += [
-            {"type": "divider"},
-            section(
-                f"`{example.id}` · {escape(example.audience)} · by {escape(example.produced_by)}\n"
-                f"*{escape(example.question[:500])}*\n{escape(example.answer[:1500])}"
-            ),
-            context(f"`/support examples approve {example.id}` or `/support examples reject {example.id}`"),
-        ]
-    return blocks
+def cut(text: str) -> str:
+    """Cuts a text at the end of the last line that fits into a section."""
+    if len(text) <= SECTION_LIMIT:
+        return text
+    return (text[: SECTION_LIMIT - 2].rsplit("\n", 1)[0] + "\n…")[:SECTION_LIMIT]
+
+
+def sections(lines: Iterable[str]) -> list[Block]:
+    """Lines in as many sections as they need, up to a message's 50; more are counted."""
+    blocks: list[str] = []
+    left_out = 0
+    for line in map(cut, lines):
+        if blocks and len(blocks[-1]) + 1 + len(line) <= SECTION_LIMIT:
+            blocks[-1] += f"\n{line}"
+        elif len(blocks) < BLOCKS_LIMIT - 1:
+            blocks.append(line)
+        else:
+            left_out += 1
+    return [*map(section, blocks), *([context(f"and {left_out} more")] if left_out else [])]
+
+
+def consent(question_id: str) -> list[Block]:
+    """Asks whether a private question and its answer may become an example."""
+    return [
+        section(CONSENT),
+        {
+            "type": "actions",
+            "elements": [
+                button("Use as an example", "consent_yes", question_id),
+                button("No, thanks", "consent_no", question_id),
+            ],
+        },
+    ]
 
 
 def home(bot_name: str, commands: Iterable[tuple[str, str]]) -> Block:
@@ -158,11 +177,20 @@ WELCOME = (
     "sentence names its source. When the documents do not hold the answer, I say so."
 )
 
+CONSENT = (
+    "Thank you. Only you have seen this answer. May your question and the answer become an example to learn from? "
+    "Secrets and e-mail addresses are replaced, and the admins of this workspace read it before it is used. Once "
+    "approved, it may be shown to the model that answers others, and be trained on. You can take it back at any time: "
+    "take back your 👍, delete your question, or ask an admin to forget your examples."
+)
+
 PRIVACY = (
-    "*What I store.* Your question with secrets and e-mail addresses replaced, my answer, and your 👍 or 👎, for a "
-    "limited time. A 👍 on an answer in a channel proposes question and answer as a training example, which an admin "
-    "reviews; from direct messages and private answers nothing becomes an example.\n"
+    "*What I store.* Your question with secrets and e-mail addresses replaced, my answer, and your 👍 or 👎 with what "
+    "you say was wrong, for a limited time. A 👍 on an answer in a channel proposes question and answer as a training "
+    "example, which an admin reviews; so does a better answer that you send with a 👎. From direct messages and "
+    "private answers nothing becomes an example, unless you are asked below your 👍 and agree.\n"
     "*How to object.* Delete your question: my answer and its example go with it. Take back your 👍 (remove the "
-    "reaction, or press 👎): the proposal goes with it. For anything else, ask an admin of this workspace.\n"
+    "reaction, or press 👎): the proposal goes with it. To have everything forgotten that was learned from you, ask an "
+    "admin of this workspace, who can do it at once.\n"
     "My answers are automated and may be wrong: check the sources."
 )

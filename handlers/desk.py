@@ -21,8 +21,9 @@ from handlers import blocks
 from handlers.audience import Audience
 from handlers.following import history, is_for_bot
 from handlers.inbox import Commanded, Judged, Opened, asked_by, clock_of
+from handlers.private import respond
 from handlers.slack import SlackRefused, call, refusal
-from handlers.thread import PrivateReply, ThreadReply, own_replies, respond, thread_messages
+from handlers.thread import PrivateReply, ThreadReply, own_replies, thread_messages
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -52,8 +53,10 @@ class Desk:
         *,
         bot_user_id: str,
         bot_name: str,
+        rules: examples.Rules | None = None,
     ) -> None:
         self._client = client
+        self._rules = rules or examples.Rules()
         self._journal = journal
         self._audience = audience
         self._answer = answer
@@ -136,8 +139,30 @@ class Desk:
         keep = self._journal.take_back if judged.is_taken_back else self._journal.judge
         verdicts = await keep(verdict)
         readers = await self._audience.of(entry.asked)
-        example = await examples.keep(self._journal, entry, verdicts, readers.audience)
-        await respond(judged.response_url, _thanks(judged, example))
+        example = await examples.keep(self._journal, entry, verdicts, readers.audience, self._rules)
+        if judged.is_helpful and not judged.is_taken_back and example is None and _may_ask(judged, entry):
+            await self._ask_consent(judged, entry)
+        else:
+            await respond(judged.response_url, _thanks(judged, example))
+
+    async def _ask_consent(self, judged: Judged, entry: Entry) -> None:
+        """Asks the asker of a private answer whether it may become an example."""
+        shown = blocks.consent(entry.asked.id)
+        if judged.response_url:
+            await respond(judged.response_url, blocks.CONSENT, shown)
+            return
+        try:
+            await call(
+                self._client.chat_postEphemeral(
+                    channel=judged.channel_id,
+                    user=judged.user_id,
+                    thread_ts=entry.asked.thread_ts,
+                    text=blocks.CONSENT,
+                    blocks=shown,
+                )
+            )
+        except SlackRefused as error:
+            log.warning("consent_not_asked", question=entry.asked.id, cause=error.code)
 
     async def command(self, payload: str) -> None:
         """Carries out a slash command; its answer is for the person who gave it."""
@@ -212,7 +237,16 @@ def _taking_no(question_id: str) -> Iterator[None]:
         log.warning("reply_not_deleted", question=question_id, cause=error.code)
 
 
+def _may_ask(judged: Judged, entry: Entry) -> bool:
+    """Whether this is the asker of a private answer, and there is something to learn from it."""
+    answer = entry.answer
+    is_theirs = entry.asked.is_private and judged.user_id == entry.asked.user_id
+    return is_theirs and answer is not None and answer.status == "answered" and bool(answer.citations)
+
+
 def _thanks(judged: Judged, example: Example | None) -> str:
     if judged.is_helpful and example and example.status == "candidate":
         return "Thank you. I proposed this answer as an example; an admin reviews it."
+    if judged.is_helpful and example and example.status == "approved":
+        return "Thank you. This answer is an example now."
     return "Thank you, I noted that."

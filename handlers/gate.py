@@ -79,6 +79,10 @@ def check_shape(payload: Any) -> None:
         _require_strings(payload["user"], "id")
         if kind == "block_actions" and not _are_objects(payload.get("actions")):
             raise Refused(400, "no actions")
+        if not isinstance(payload.get("container"), dict | None):
+            raise Refused(400, "done nowhere")
+        if kind == "view_submission":
+            _check_view(payload.get("view"))
         if kind == "message_action":
             _check_event(payload.get("message"), "ts")
             _check_event(payload.get("channel"), "id")
@@ -121,6 +125,18 @@ def _check_event(event: Any, *required: str) -> None:
         for field in ("ts", "text", "user", "subtype", "channel", "type"):
             if not isinstance(inner.get(field), str | None):
                 raise Refused(400, f"{field} is no string")
+
+
+def _check_view(view: Any) -> None:
+    """Checks a dialog that was sent: its inputs by block and by action."""
+    if not isinstance(view, dict):
+        raise Refused(400, "no view")
+    _require_strings(view, "id", "callback_id", "private_metadata")
+    state = view.get("state") or {}
+    inputs = (state.get("values") or {}) if isinstance(state, dict) else None
+    blocks = list(inputs.values()) if isinstance(inputs, dict) else [None]
+    if not all(isinstance(one, dict) and all(isinstance(each, dict) for each in one.values()) for one in blocks):
+        raise Refused(400, "no inputs")
 
 
 def _require_strings(values: Mapping[str, Any], *names: str) -> None:

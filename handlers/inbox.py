@@ -47,6 +47,14 @@ class Opened(Frozen):
     user_id: str
 
 
+class Told(Frozen):
+    """Something to tell the person who pressed a button."""
+
+    user_id: str
+    text: str
+    response_url: str | None = None
+
+
 class Inbox:
     """Accepts durably. Raises TryAgain when that is not possible; Slack then delivers again."""
 
@@ -84,9 +92,20 @@ class Inbox:
     async def judge(self, judged: Judged, key: str) -> None:
         """Accepts a thumb. It waits in the line of its question, so that neither edit nor deletion overtakes it."""
         question_id = judged.question_id or await self._journal.question_of_reply(judged.channel_id, judged.message_ts)
+        await self.learn("judge", judged, question_id, key)
+
+    async def learn(self, kind: str, said: BaseModel, question_id: str | None, key: str) -> None:
+        """Accepts what somebody says of the answer to a question, in the line of that question."""
         entry = await self._journal.entry(question_id) if question_id else None
-        line = thread_of(entry.asked) if entry else f"{judged.channel_id}:{judged.message_ts}"
-        await self._add("judge", judged, key, line)
+        await self._add(kind, said, key, thread_of(entry.asked) if entry else f"{question_id}:{key}")
+
+    async def review(self, kind: str, decided: BaseModel, example_id: str, key: str) -> None:
+        """Accepts what an admin decides on an example. Those who decide on the same one wait for each other."""
+        await self._add(kind, decided, key, f"example:{example_id}")
+
+    async def tell(self, told: Told, key: str) -> None:
+        """Accepts that somebody is to be told something."""
+        await self._add("tell", told, key, f"{told.user_id}:tell")
 
     async def command(self, commanded: Commanded) -> None:
         """Accepts a slash command, its words redacted: the queue keeps them."""

@@ -19,6 +19,7 @@ from bot.errors import SlackUnavailable
 from bot.journal import Entry, Journal, now
 from bot.vocabulary import Answer, Asked, Citation
 from handlers import blocks
+from handlers.private import respond
 from handlers.slack import RateLimited, SlackRefused, answers_of, call, impatient, refusal
 
 if TYPE_CHECKING:
@@ -217,26 +218,6 @@ class PrivateReply:
         except SlackRefused:
             await respond(self._asked.response_url, text, blocks.whole(answer, now(), feedback_buttons=False))
         await self._journal.settle(self._asked, answer, None)
-
-
-async def respond(response_url: str | None, text: str, shown: list[blocks.Block] | None = None) -> None:
-    """Answers a command or a button so that only the person who used it sees it."""
-    from slack_sdk.webhook.async_client import AsyncWebhookClient
-
-    if response_url is None:
-        return
-    import aiohttp
-
-    try:
-        answer = await AsyncWebhookClient(response_url, timeout=10).send(
-            text=text, blocks=shown, response_type="ephemeral", replace_original=False
-        )
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise SlackUnavailable(f"the private reply was not taken: {type(error).__name__}") from error
-    if answer.status_code >= 500 or answer.status_code == 429:
-        raise SlackUnavailable(f"the private reply was not taken: {answer.status_code}")
-    if answer.status_code >= 400:
-        raise SlackRefused(answer.body[:100])
 
 
 async def thread_messages(client: AsyncWebClient, asked: Asked) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from bot.log import log
 from bot.persona import Persona
 from bot.progress import Progress
 from bot.vocabulary import Frozen
+from bot.worker import Run
 
 ANSWERS_KEPT_S = 7 * 86_400
 CONCURRENCY = 4
@@ -119,7 +120,7 @@ def gate_duty(
     journal: Journal,
     persona: Persona,
     tell: Callable[[GateOrder, str], Awaitable[None]],
-) -> Callable[[str], Awaitable[None]]:
+) -> Run:
     """Gives what a `gate` job does (`Duty(gate_duty(…))`): it measures, goes on after a crash, and tells the findings
     or why there are none."""
 

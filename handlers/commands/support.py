@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from bot.errors import TellUser
 from bot.journal import Journal
-from bot.learning import examples
+from bot.learning.register import Register
+from bot.learning.voices import Voices
 from bot.vocabulary import LibraryStatus, Source
 from bot.worker import Backlog
 from handlers import blocks
 from handlers.audience import Audience
+from handlers.commands import matrix
+from handlers.commands.examples import Examples
+from handlers.commands.model import Model, Order
+from handlers.commands.train import Start, Train, Trainable
 from handlers.inbox import Commanded, Inbox
-from handlers.mrkdwn import escape
+from handlers.mrkdwn import escape, to_plain
+from handlers.reviewing import NOT_ADMIN, Reviewing, Shown
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncApp
-
-NOT_ADMIN = "That is for admins of this workspace. Ask one of them, or try `/support help`."
-
-Shown = tuple[str, list[blocks.Block] | None]
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,30 @@ class Works:
     backlog: Callable[[], Awaitable[Backlog]]
     model: str
     model_address: str
+    register: Register
+    voices: Voices
+    trainable: Trainable
+    train: Start
+    order_gate: Order
 
 
 class Support:
     """Carries out `/support`."""
 
-    def __init__(self, journal: Journal, audience: Audience, works: Works, admin_users: frozenset[str]) -> None:
+    def __init__(self, journal: Journal, audience: Audience, works: Works, reviewing: Reviewing) -> None:
         self._journal = journal
         self._audience = audience
         self._works = works
-        self._admin_users = admin_users
+        self._examples = Examples(journal, works.register, reviewing)
+        self._train = Train(journal, works.register, works.trainable, works.train)
+        self._model = Model(
+            journal,
+            works.register,
+            works.voices,
+            works.order_gate,
+            name=works.model,
+            address=works.model_address,
+        )
 
     async def carry_out(self, commanded: Commanded) -> Shown:
         """Does what a command says and gives the answer: text, and blocks where they show more."""
@@ -55,7 +71,7 @@ class Support:
                 return await self._for_everyone[word](commanded, arguments)
             if word not in self._for_admins:
                 raise TellUser(f"I do not know `{escape(word[:40])}`. `/support help` lists what I can do.")
-            if not await self._is_admin(commanded.user_id):
+            if not await self._audience.is_admin(commanded.user_id):
                 return NOT_ADMIN, None
             return await self._for_admins[word](commanded, arguments)
         except TellUser as error:
@@ -74,15 +90,14 @@ class Support:
         return {
             "status": self._status,
             "sources": self._sources,
-            "examples": self._examples,
-            "model": self._model,
+            "examples": self._examples.carry_out,
+            "train": self._train.carry_out,
+            "model": self._model.carry_out,
+            "matrix": self._matrix,
         }
 
-    async def _is_admin(self, user_id: str) -> bool:
-        return user_id in self._admin_users or await self._audience.is_admin(user_id)
-
     async def _help(self, commanded: Commanded, arguments: list[str]) -> Shown:
-        usage = self.usage(is_admin=await self._is_admin(commanded.user_id))
+        usage = self.usage(is_admin=await self._audience.is_admin(commanded.user_id))
         return "\n".join(f"`{command}` {text}" for command, text in usage), None
 
     async def _ask(self, commanded: Commanded, arguments: list[str]) -> Shown:
@@ -128,42 +143,11 @@ class Support:
             return "\n".join([*lines, "`/support sources sync NAME` reads one again."]), None
         if arguments[0] != "sync" or len(arguments) < 2:
             raise TellUser("Use `/support sources` or `/support sources sync NAME`.")
-        return await self._works.sync(" ".join(arguments[1:])), None
+        return await self._works.sync(to_plain(" ".join(arguments[1:]))), None
 
-    async def _examples(self, commanded: Commanded, arguments: list[str]) -> Shown:
-        readers = (
-            await self._audience.of_person(commanded.user_id)
-            if commanded.channel_id.startswith("D")
-            else await self._audience.of_channel(commanded.channel_id)
-        )
-        if not arguments:
-            waiting = [one for one in await self._journal.examples("candidate") if one.audience in readers.labels]
-            approved = len(await self._journal.examples("approved"))
-            return (
-                f"{len(waiting)} candidates, {approved} of {examples.WANTED} approved",
-                blocks.example_cards(waiting, approved, examples.WANTED),
-            )
-        if len(arguments) != 2 or arguments[0] not in ("approve", "reject"):
-            raise TellUser("Use `/support examples`, `/support examples approve ID` or `/support examples reject ID`.")
-        verb, id = arguments
-        reviewed = await examples.review(
-            self._journal,
-            id.strip("`"),
-            "approved" if verb == "approve" else "rejected",
-            commanded.user_id,
-            readers.labels,
-        )
-        approved = len(await self._journal.examples("approved"))
-        return f"`{reviewed.id}` is {reviewed.status}. {approved} of {examples.WANTED} approved.", None
-
-    async def _model(self, commanded: Commanded, arguments: list[str]) -> Shown:
-        _take_none("model", arguments)
-        approved = len(await self._journal.examples("approved"))
-        return (
-            f"*Live* {escape(self._works.model)} · {escape(self._works.model_address)}\n"
-            f"*Examples* {approved} of {examples.WANTED} approved for a persona of your own",
-            None,
-        )
+    async def _matrix(self, commanded: Commanded, arguments: list[str]) -> Shown:
+        _take_none("matrix", arguments)
+        return await matrix.shown(self._works.register)
 
 
 USAGE = [
@@ -176,9 +160,17 @@ ADMIN_USAGE = [
     ("/support status", "health, size of the library, model, queue"),
     ("/support sources", "lists where the documents come from"),
     ("/support sources sync NAME", "reads a source again"),
-    ("/support examples", "lists the answers that people liked and that wait for review"),
-    ("/support examples approve ID", "approves one for training; `reject ID` rejects it"),
-    ("/support model", "shows the live persona model"),
+    ("/support examples", "shows the answers that wait for review, with buttons to approve, edit or reject them"),
+    ("/support examples pages", "lists the draft pages of corrections, with their owners"),
+    ("/support examples forget @PERSON", "erases what was learned from a person"),
+    ("/support train", "shows how many examples there are, and how tuning stands"),
+    ("/support train start", "tunes a model on the approved examples; `start few` does so with fewer than 500"),
+    ("/support model", "shows which version answers where, all versions, and the last decisions"),
+    ("/support model gate V", "measures a version against the live one; behind it, the measure to be better in"),
+    ("/support model promote V", "makes a version live that passed the gate; `override: REASON` any"),
+    ("/support model canary V #CHANNEL", "lets a version answer in one channel; `canary end #CHANNEL` ends that"),
+    ("/support model rollback", "makes the version live again that was live before"),
+    ("/support matrix", "says which way of answering was measured to be the best"),
 ]
 
 

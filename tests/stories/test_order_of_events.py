@@ -21,7 +21,7 @@ from bot.journal import TOMBSTONE_S, Entry, Journal, example_id
 from bot.learning import examples
 from bot.memory import Memory
 from bot.vocabulary import Answer, Asked, Question
-from bot.worker import Queue, open_queue
+from bot.worker import Duty, Queue, open_queue
 from handlers import events
 from handlers.actions import feedback
 from handlers.audience import Readers
@@ -157,7 +157,8 @@ class Office:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.queue.work(self.desk.duties, concurrency=4, redelivery_timeout_s=2))
+        duties = {**self.desk.duties, "tell": Duty(_not_told)}
+        task = asyncio.create_task(self.queue.work(duties, concurrency=4, redelivery_timeout_s=2))
         try:
             yield
         finally:
@@ -214,7 +215,8 @@ class Office:
         """Delivers the press of a feedback button."""
         question_id = self.slack.messages[ts]["metadata"]["event_payload"]["question_id"]
         body = {"user": {"id": NOAH}, "container": {"channel_id": HELP, "message_ts": ts}}
-        await self.listeners["action"](ack=_ack, body=body, action={"value": f"{question_id}:{thumb}", "action_ts": at})
+        action = {"value": f"{question_id}:{thumb}", "action_ts": at}
+        await self.listeners["action"](ack=_ack, body=body, action=action, client=self.slack)
 
     async def choose(self, message: JSON) -> None:
         """Delivers that somebody chose the bot in the menu of a message."""
@@ -263,6 +265,10 @@ class Office:
 
 async def _ack(**_: Any) -> None:
     """Slack's 200."""
+
+
+async def _not_told(payload: str) -> None:
+    """That no dialog was opened: this Slack has none."""
 
 
 def id_of(message: JSON) -> str:

@@ -1,0 +1,152 @@
+"""How admins decide on examples in Slack. Who presses and where is asked anew at every press: an example is seen and
+decided on only by an admin who may read it, in a place where everybody may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from bot.errors import TellUser
+from bot.journal import Journal
+from bot.learning import examples
+from bot.vocabulary import Example, ExampleStatus
+from handlers import blocks, cards
+from handlers.actions.review import Pressed
+from handlers.audience import Audience
+from handlers.modals import editing
+from handlers.modals.editing import Edited
+from handlers.private import respond, tell
+from handlers.slack import SlackRefused, call
+
+if TYPE_CHECKING:
+    from slack_sdk.web.async_client import AsyncWebClient
+
+NOT_ADMIN = "That is for admins of this workspace. Ask one of them, or try `/support help`."
+STATUSES: dict[str, ExampleStatus] = {"approve": "approved", "reject": "rejected"}
+
+Shown = tuple[str, list[blocks.Block] | None]
+
+
+class Reviewing:
+    """The pages of cards, and what is pressed on them."""
+
+    def __init__(self, client: AsyncWebClient, journal: Journal, audience: Audience, rules: examples.Rules) -> None:
+        self._client, self._journal, self._audience, self._rules = client, journal, audience, rules
+
+    async def readable(self, user_id: str, channel_id: str) -> frozenset[str]:
+        """Gives what an admin may be shown at a place: what both the admin and everybody there may read. Raises
+        TellUser when it is no admin."""
+        if not await self._audience.is_admin(user_id):
+            raise TellUser(NOT_ADMIN)
+        person = await self._audience.of_person(user_id)
+        if channel_id.startswith("D"):
+            return person.labels
+        return person.labels & (await self._audience.of_channel(channel_id)).labels
+
+    async def page(self, readable: frozenset[str], after: str = "") -> Shown:
+        """Shows the examples that wait, oldest first: the first ones, or those after a certain one."""
+        waiting = await self._waiting(readable)
+        last = await self._journal.example(after) if after else None
+        rest = [one for one in waiting if last is None or _order(one) > _order(last)]
+        if not rest:
+            text = f"No {'more examples wait' if after else 'example waits'} for review ({await self._progress()})."
+            return f"{text} A 👍 on an answer in a channel makes one.", None
+        return await self._drawn(rest[: cards.CARDS], waiting)
+
+    async def decide(self, id: str, verb: str, reviewer: str, readable: frozenset[str]) -> Example:
+        """Approves or rejects an example. Raises TellUser when that cannot be."""
+        status = STATUSES[verb]
+        return await examples.review(self._journal, id, status, reviewer, readable, self._rules.persona)
+
+    async def press(self, payload: str) -> None:
+        """Does what was pressed on a card, and draws the page anew."""
+        pressed = Pressed.model_validate_json(payload)
+        if pressed.what == "edit":
+            await self._open(pressed)
+            return
+        try:
+            readable = await self.readable(pressed.user_id, pressed.channel_id)
+        except TellUser as error:
+            await respond(pressed.response_url, str(error), replaces=True)
+            return
+        if pressed.what == "page":
+            text, shown = await self.page(readable, pressed.example_id)
+        else:
+            notice = await self._decided(pressed, readable)
+            text, shown = await self._again(pressed.shown, readable, notice)
+        await respond(pressed.response_url, text, shown, replaces=True)
+
+    async def edit(self, payload: str) -> None:
+        """Keeps the new answer of an example, and draws the page anew from which it was edited."""
+        edited = Edited.model_validate_json(payload)
+        try:
+            readable = await self.readable(edited.user_id, edited.channel_id)
+            await self._editable(edited.example_id, readable)
+            persona = self._rules.persona
+            await examples.edit(self._journal, edited.example_id, edited.answer, edited.user_id, readable, persona)
+            notice = f"`{edited.example_id}` has a new answer."
+        except TellUser as error:
+            await tell(self._client, edited.user_id, str(error), edited.response_url)
+            return
+        text, shown = await self._again(edited.shown, readable, notice)
+        try:
+            await respond(edited.response_url, text, shown, replaces=True)
+        except SlackRefused:  # the dialog was open for longer than the cards live
+            await tell(self._client, edited.user_id, f"{notice} `/support examples` shows what waits.")
+
+    async def _open(self, pressed: Pressed) -> None:
+        """Fills the dialog that `web` has opened."""
+        try:
+            readable = await self.readable(pressed.user_id, pressed.channel_id)
+            example = await self._editable(pressed.example_id, readable)
+            view = editing.view(example, pressed.channel_id, pressed.shown, pressed.response_url)
+        except TellUser as error:
+            view = editing.refused(str(error))
+        try:
+            await call(self._client.views_update(view_id=pressed.view_id, view=view))
+        except SlackRefused as error:
+            if error.code != "not_found":  # it was closed meanwhile
+                raise
+
+    async def _editable(self, id: str, readable: frozenset[str]) -> Example:
+        example = await self._journal.example(id)
+        if example is None or not examples.may_be_read(example, readable):
+            raise TellUser(f"There is no example `{id}` that may be read here.")
+        if example.status != "candidate":
+            raise TellUser(f"Somebody has decided meanwhile: {cards.outcome(example)}")
+        return example
+
+    async def _decided(self, pressed: Pressed, readable: frozenset[str]) -> str:
+        """Carries out a press; gives what else there is to say."""
+        example = await self._journal.example(pressed.example_id)
+        if example and example.status != "candidate" and examples.may_be_read(example, readable):
+            return f"`{example.id}` was decided on before you pressed."
+        try:
+            await self.decide(pressed.example_id, pressed.what, pressed.user_id, readable)
+        except TellUser as error:
+            return f"⚠️ {error}"
+        return ""
+
+    async def _again(self, ids: Iterable[str], readable: frozenset[str], notice: str) -> Shown:
+        """Shows a page as it stands now."""
+        found = [await self._journal.example(id) for id in ids]
+        shown = [one for one in found if one and examples.may_be_read(one, readable)]
+        return await self._drawn(shown, await self._waiting(readable), notice)
+
+    async def _drawn(self, shown: list[Example], waiting: list[Example], notice: str = "") -> Shown:
+        progress = await self._progress()
+        head = f"{len(waiting)} wait for review · {progress}"
+        more = sum(_order(one) > max(map(_order, shown)) for one in waiting) if shown else 0
+        blocks_shown = cards.page(shown, f"*{head}*\n{notice}".strip(), progress, more=more)
+        return f"{notice} {head}".strip(), blocks_shown
+
+    async def _waiting(self, readable: frozenset[str]) -> list[Example]:
+        waiting = await self._journal.examples("candidate")
+        return sorted((one for one in waiting if examples.may_be_read(one, readable)), key=_order)
+
+    async def _progress(self) -> str:
+        return await examples.progress(self._journal)
+
+
+def _order(example: Example) -> tuple[float, str]:
+    return example.created_at.timestamp(), example.id
