@@ -26,6 +26,8 @@ class Fault:
     status: int | None = None
     error: JSON = field(default_factory=dict)
     is_done: bool = False
+    body: bytes | None = None
+    """Sent with status 200 in the place of an answer."""
 
 
 class ScriptedTuner:
@@ -38,7 +40,7 @@ class ScriptedTuner:
         self.contents: dict[str, bytes] = {}
         self.jobs: dict[str, JSON] = {}
         self.events: list[JSON] = []
-        """The events of every job, newest first."""
+        """The events of every job, oldest first."""
         self.shutdown_date: str | None = None
         self.delays_s: dict[str, float] = {}
         """By route (`upload`, `create`, `retrieve`, …): half is waited before the deed, half after it."""
@@ -78,13 +80,9 @@ class ScriptedTuner:
         """Lets the next calls of a route fail; `error` is what OpenAI's `error` object holds."""
         self._faults[name].extend(Fault(status, error, is_done) for _ in range(times))
 
-    def mend(self) -> None:
-        """Takes back the faults that have not happened yet."""
-        self._faults.clear()
-
-    def jobs_on(self, dataset: str) -> list[JSON]:
-        """The jobs on a dataset, by the files that they train on."""
-        return [job for job in self.jobs.values() if dataset in self.files[job["training_file"]]["filename"]]
+    def nonsense(self, name: str) -> None:
+        """Lets the next call of a route answer something that is none, although it was done."""
+        self._faults[name].append(Fault(is_done=True, body=b"<html>Please log in.</html>"))
 
     def _handler(self, name: str) -> Any:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -99,6 +97,8 @@ class ScriptedTuner:
             if fault is None:
                 assert response is not None
                 return response
+            if fault.body is not None:
+                return web.Response(body=fault.body, content_type="text/html")
             if fault.status is not None:
                 return _error(fault.status, **fault.error)
             assert request.transport is not None
@@ -178,7 +178,7 @@ class ScriptedTuner:
         return web.json_response(self.jobs[id])
 
     async def _list_events(self, request: web.Request) -> web.Response:
-        return _page(request, self.events[::-1])
+        return _page(request, self.events)
 
     async def _model(self, request: web.Request) -> web.Response:
         model = {"id": request.match_info["id"], "object": "model", "created": 0, "owned_by": "scripted"}

@@ -95,7 +95,7 @@ class Tuner:
                 purpose="fine-tune",
                 timeout=Timeout(_UPLOAD_S, connect=_CONNECT_S),
             )
-        return str(created.id)
+            return str(created.id)
 
     async def find(self, dataset: str, file_id: str | None, *, but_not: Sequence[str] = ()) -> Running | None:
         """Finds the job on a dataset: by its metadata, or, where a server keeps none, by its file. Raises TryAgain,

@@ -167,7 +167,7 @@ class Tuning:
                 dataset=job.dataset,
                 epochs=job.epochs,
                 batch_size=job.batch_size,
-                idempotency_key=f"footnote-{job.dataset}-{job.created_at.timestamp():.0f}",
+                idempotency_key=f"footnote-{job.dataset}-{job.created_at.isoformat()}",
             )
         return await self._heed(job, found, tuner)
 
