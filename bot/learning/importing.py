@@ -1,0 +1,327 @@
+"""Examples that did not come from Slack: brought along in a file, or drafted by the configured model. None of them is
+learned from unseen. What is imported keeps its own passages, or gets those that the library holds on it; what nothing
+supports waits, with the reason; and every draft goes to review. Doing it again adds nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bot.answering import Find
+from bot.errors import ModelUnavailable, TellUser
+from bot.evaluating import Asked
+from bot.journal import Journal, now
+from bot.learning.correcting import grounded
+from bot.learning.judging import EVERYBODY, Rules, audience_of, redacted
+from bot.learning.tracing import IMPORTED
+from bot.persona import short_messages
+from bot.progress import Progress
+from bot.vocabulary import PUBLIC, Answer, Example, Frozen, Passage, Question
+
+LONGEST_LINE = 1_000_000
+"""Bytes; no model that is tuned reads an example as long as that."""
+AT_A_TIME = 4
+"""Questions that the model drafts side by side."""
+PATIENCE = 5
+"""Failures of the model, one after the other, after which drafting is given up."""
+_PASSAGE = re.compile(r"\[(\d{1,3})\] (.+?: .*)")
+
+
+class Line(Frozen):
+    """What one line of a file brings along."""
+
+    question: str
+    answer: str
+    passages: tuple[str, ...] = ()
+    """`title: text` of each, in the order of their numbers."""
+    produced_by: str = "human"
+    provider: str = "human"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A line that cannot be read, and why."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of a file's lines."""
+
+    added: tuple[Example, ...]
+    known: int
+    """Lines that were there already, or twice in the file."""
+    refused: tuple[Refused, ...]
+
+
+async def import_file(
+    journal: Journal,
+    file: Path,
+    find: Find,
+    *,
+    audience: str,
+    rules: Rules | None = None,
+    progress: Progress = lambda done, total, label: None,
+) -> Imported:
+    """Takes the lines of a file as candidates for those who read `audience`; each refused line has its own reason.
+
+    Raises TellUser when the file cannot be read or holds nothing, and LibraryUnavailable; what was taken before stays.
+    """
+    rules = rules or Rules()
+    parsed = await asyncio.to_thread(lambda: list(read_lines(file)))
+    if not parsed:
+        raise TellUser(f"{file} holds no lines.")
+    added: list[Example] = []
+    refused: list[Refused] = []
+    known = 0
+    for done, (number, line) in enumerate(parsed, 1):
+        progress(done, len(parsed), f"line {number}")
+        if isinstance(line, str):
+            refused.append(Refused(number, line))
+            continue
+        id = _id("import", line.question, line.answer)
+        if await journal.example(id):
+            known += 1
+            continue
+        example = rules.judged(await _example(id, journal.team_id, line, find, audience, rules))
+        await journal.keep_example(example)
+        added.append(example)
+    return Imported(tuple(added), known, tuple(refused))
+
+
+def read_lines(file: Path) -> Iterator[tuple[int, Line | str]]:
+    """Gives each line that is not empty with its number: what it brings along, or why it cannot be read.
+
+    Raises TellUser when the file cannot be opened.
+    """
+    try:
+        with file.open("rb") as lines:
+            number = 0
+            while raw := lines.readline(LONGEST_LINE + 1):
+                number += 1
+                is_too_long = len(raw) > LONGEST_LINE
+                while is_too_long and not raw.endswith(b"\n") and (raw := lines.readline(LONGEST_LINE)):
+                    pass
+                if is_too_long:
+                    yield number, f"it is longer than {LONGEST_LINE:,} bytes"
+                elif text := raw.removeprefix(b"\xef\xbb\xbf").strip():
+                    yield number, _parsed(text)
+    except OSError as error:
+        raise TellUser(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def _parsed(raw: bytes) -> Line | str:
+    try:
+        value = json.loads(raw.decode("utf-8"))
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeDecodeError:
+        return "it is not UTF-8 text"
+    except UnicodeEncodeError:
+        return "it holds half a character (a lone surrogate)"
+    except RecursionError:
+        return "it is nested too deeply"
+    except ValueError as error:
+        return f"it is not JSON: {error}"
+    if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
+        return 'it is not an object with "messages"'
+    try:
+        return _line(value)
+    except ValueError as error:
+        return str(error)
+
+
+def _line(value: dict[str, Any]) -> Line:
+    turns = [_turn(message) for message in value["messages"]]
+    spoken = [(role, text) for role, text in turns if role not in ("system", "developer")]
+    if not any(role == "assistant" for role, _ in spoken):
+        raise ValueError("no message is the assistant's")
+    if [role for role, _ in spoken] != ["user", "assistant"]:
+        order = ", ".join(role for role, _ in turns)
+        raise ValueError(f"its roles are {order}; they must be system (or none), user, assistant")
+    (_, asked), (_, answer) = spoken
+    for name, text in (("question", asked), ("answer", answer)):
+        if not text.strip():
+            raise ValueError(f"its {name} is empty")
+    passages, question = _parted(asked)
+    if not question:
+        raise ValueError("its user message holds passages and no question")
+    by = {name: value[name] for name in ("produced_by", "provider") if name in value}
+    if not all(isinstance(said, str) and said for said in by.values()):
+        raise ValueError("produced_by and provider must be text")
+    if by and "provider" not in by:
+        raise ValueError("it says produced_by, but not the provider that served that model")
+    return Line(question=question, answer=answer.strip(), passages=tuple(passages), **by)
+
+
+def _turn(message: object) -> tuple[str, str]:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise ValueError("a message lacks its role")
+    role, content = message["role"], message.get("content")
+    if role not in ("system", "developer", "user", "assistant"):
+        raise ValueError(f"the role {role[:40]!r} is none of system, user, assistant")
+    if not isinstance(content, str):
+        raise ValueError(f"the content of the {role} message is not text")
+    return role, content
+
+
+def _parted(asked: str) -> tuple[list[str], str]:
+    """Parts a user message as our export writes it: lines `[n] title: text`, an empty line, the question."""
+    head, blank, question = asked.strip().rpartition("\n\n")
+    lines = [_PASSAGE.fullmatch(line) for line in head.split("\n")]
+    numbers = [int(line[1]) for line in lines if line]
+    if not blank or numbers != list(range(1, len(lines) + 1)):
+        return [], asked.strip()
+    return [line[2] for line in lines if line], question.strip()
+
+
+async def _example(id: str, team_id: str, line: Line, find: Find, audience: str, rules: Rules) -> Example:
+    """Makes the example of a line: on its own passages, as the library's where they are, or on those that are found."""
+    readable = EVERYBODY | {audience} if audience != PUBLIC else frozenset({PUBLIC})
+    bare = Example(
+        id=id,
+        team_id=team_id,
+        question_id=f"import:{id}",
+        question=line.question,
+        answer=line.answer,
+        passages=(),
+        audience=audience,
+        produced_by=line.produced_by,
+        provider=line.provider,
+        origin="import",
+        thread=f"import:{_hash(line.question.lower())}",
+        created_at=now(),
+    )
+    if not line.passages:
+        example, _ = await grounded(bare, (), find, readable, rules.persona)
+        return example.model_copy(update={"audience": audience_of(example.passages, audience)})
+    found = await find(Question(id=f"{id}:import", team_id=team_id, text=line.question, readable=readable))
+    exported = _parted(short_messages(rules.persona, "?", [hit.passage for hit in found.hits])[1]["content"])[0]
+    known = dict(zip(exported, (hit.passage for hit in found.hits), strict=False))
+    passages = tuple(known.get(own) or _own_passage(own, audience) for own in line.passages)
+    whole = {"passages": passages, "audience": audience_of(passages, audience)}
+    return redacted(bare.model_copy(update=whole))
+
+
+def _own_passage(line: str, audience: str) -> Passage:
+    title, _, text = line.partition(": ")
+    digest = hashlib.sha256(line.encode()).hexdigest()
+    return Passage(
+        id=f"import-{digest[:16]}",
+        document_id=f"import/{digest[:16]}",
+        source=IMPORTED,
+        title=title,
+        text=text,
+        audience=audience,
+        document_digest=digest,
+    )
+
+
+# Drafts
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """What became of the questions."""
+
+    added: tuple[Example, ...]
+    known: int
+    unanswered: int
+    """Questions that the documents do not answer, or that are none."""
+    failed: int
+
+
+async def draft(
+    journal: Journal,
+    questions: Sequence[Asked],
+    answer: Callable[[Question], Awaitable[Answer]],
+    *,
+    audience: str,
+    readable: frozenset[str],
+    rules: Rules | None = None,
+    progress: Progress = lambda done, total, label: None,
+) -> Drafted:
+    """Lets the model answer questions, and puts each answer among the candidates as it comes: a run that is broken off
+    goes on where it was. Raises ModelUnavailable when the model fails again and again."""
+    rules = rules or Rules()
+    added: list[Example] = []
+    counts = {"known": 0, "unanswered": 0, "failed": 0}
+    in_a_row = 0
+    slots = asyncio.Semaphore(AT_A_TIME)
+
+    async def one(asked: Asked) -> None:
+        nonlocal in_a_row
+        example, outcome = None, "known"
+        id = _id("draft", asked.id, asked.question)
+        async with slots:
+            if in_a_row >= PATIENCE:
+                return
+            if await journal.example(id) is None:
+                example, outcome = await _drafted(id, journal.team_id, asked, answer, audience, readable)
+                in_a_row = in_a_row + 1 if outcome == "failed" else 0
+        if example:
+            added.append(rules.judged(example))
+            await journal.keep_example(added[-1])
+        else:
+            counts[outcome] += 1
+        progress(len(added) + sum(counts.values()), len(questions), asked.question[:60])
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for asked in questions:
+                group.create_task(one(asked))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    if in_a_row >= PATIENCE:
+        raise ModelUnavailable(
+            f"The model failed {in_a_row} times in a row; {len(added)} answers were drafted. Run it again to go on."
+        )
+    return Drafted(tuple(added), **counts)
+
+
+async def _drafted(
+    id: str,
+    team_id: str,
+    asked: Asked,
+    answer: Callable[[Question], Awaitable[Answer]],
+    audience: str,
+    readable: frozenset[str],
+) -> tuple[Example | None, Literal["added", "unanswered", "failed"]]:
+    question = Question(
+        id=f"draft:{id}", team_id=team_id, text=asked.question, readable=readable, history=asked.history
+    )
+    done = await answer(question)
+    if done.status == "failed":
+        return None, "failed"
+    if done.status != "answered" or not done.citations:
+        return None, "unanswered"
+    example = Example(
+        id=id,
+        team_id=team_id,
+        question_id=f"draft:{id}",
+        question=done.query or asked.question,
+        answer=done.text,
+        passages=done.passages,
+        audience=audience_of(done.passages, audience),
+        produced_by=done.model,
+        provider=done.provider,
+        origin="draft",
+        thread=f"draft:{_hash(asked.question.lower())}",
+        created_at=now(),
+    )
+    return redacted(example), "added"
+
+
+def _id(*parts: str) -> str:
+    return f"ex-{_hash(chr(10).join(parts))[:12]}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
