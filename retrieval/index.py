@@ -86,6 +86,10 @@ class Index(Protocol):
         """Remembers a source. When it was the last one to be embedded anew, the new form goes live."""
         ...
 
+    async def forget_source(self, team_id: str, source: str) -> None:
+        """Takes all documents of a source out, in every form that there is, and forgets the source."""
+        ...
+
     async def is_ready(self) -> bool:
         """Whether the store answers."""
         ...

@@ -123,6 +123,23 @@ class EmbeddedIndex:
 
         await self._write(team_id, write)
 
+    async def forget_source(self, team_id: str, source: str) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            _delete_source(connection, source)
+            connection.execute("DELETE FROM sources WHERE name = ?", (source,))
+            if (left := _sources(connection)) and not stale(left, self._form):
+                connection.execute("INSERT OR REPLACE INTO live VALUES (1, ?)", (self._form,))
+
+        folder = self._file(team_id).parent
+        if not await asyncio.to_thread(folder.exists):
+            return
+        forms = {file.stem for file in await asyncio.to_thread(lambda: list(folder.glob("*.sqlite3")))}
+        for form in sorted(forms - {"sources", self._form}):  # first: the source is forgotten last
+            other = EmbeddedIndex(self._folder, form, self._dimensions, self._alpha)
+            await other._write(team_id, lambda connection: _delete_source(connection, source))
+            await other.close()
+        await self._write(team_id, write)
+
     async def is_ready(self) -> bool:
         return await asyncio.to_thread(self._can_write)
 
@@ -235,6 +252,11 @@ def _delete(connection: sqlite3.Connection, source: str, document_ids: Sequence[
     connection.execute(
         "DELETE FROM documents WHERE source = ? AND id IN (SELECT value FROM json_each(?))", (source, ids)
     )
+
+
+def _delete_source(connection: sqlite3.Connection, source: str) -> None:
+    connection.execute("DELETE FROM passages WHERE source = ?", (source,))
+    connection.execute("DELETE FROM documents WHERE source = ?", (source,))
 
 
 def _sources(connection: sqlite3.Connection) -> list[Source]:

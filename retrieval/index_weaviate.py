@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
@@ -165,10 +165,27 @@ class WeaviateIndex:
         async with self._writing() as client:
             registry = client.collections.use(SOURCES).with_tenant(check_team(team_id))
             record = {"name": source.name, "record": source.model_dump_json()}
-            refused = await _insert(registry, [_object(uuid5(_NAMESPACE, f"source\n{source.name}"), record)])
+            refused = await _insert(registry, [_object(_source_id(source.name), record)])
             if refused:
                 raise LibraryUnavailable(f"Weaviate did not keep the source {source.name}: {refused[0]}")
             if await _target(client) != passages_name(self._form):
+                await self._go_live_when_whole(client)
+
+    async def forget_source(self, team_id: str, source: str) -> None:
+        from weaviate.classes.query import Filter
+
+        async with self._writing() as client:
+            names = sorted(await client.collections.list_all(), reverse=True)  # Passages_… before Documents_…
+        for name in names:
+            if name.startswith(("Passages_", "Documents_")):
+                with suppress(Absent):  # a team need not be in every form
+                    async with self._connection.use(WRITE_TIMEOUT_S) as client:
+                        collection = client.collections.use(name).with_tenant(check_team(team_id))
+                        await _delete(collection, Filter.by_property("source").equal(source))
+        async with self._writing() as client:
+            registry = client.collections.use(SOURCES).with_tenant(check_team(team_id))
+            await registry.data.delete_by_id(_source_id(source))
+            if await _target(client) != passages_name(self._form) and await _sources(client, team_id):
                 await self._go_live_when_whole(client)
 
     async def is_ready(self) -> bool:
@@ -236,6 +253,10 @@ MOST_CHARACTERS = 2_000
 async def _target(client: WeaviateAsyncClient) -> str | None:
     alias = await client.alias.get(alias_name=ALIAS)
     return alias.collection if alias else None
+
+
+def _source_id(name: str) -> UUID:
+    return uuid5(_NAMESPACE, f"source\n{name}")
 
 
 async def _sources(client: WeaviateAsyncClient, team_id: str) -> list[Source]:

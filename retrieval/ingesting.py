@@ -14,14 +14,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import TypeVar
 
 from bot.vocabulary import Document, IngestReport, Passage, Source, SourceFailure
 from retrieval.chunking import Chunker, embedded_text
 from retrieval.embedding import Embedder
 from retrieval.index import Index, Page
-from retrieval.reading import Reader, Unread
+from retrieval.reading import Entry, Reader, Unchanged
+from retrieval.sources import Item, Unread
+from retrieval.stamps import Stamps
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int, str], None]
@@ -52,10 +53,18 @@ class Sync:
     """One sync of one source of one team."""
 
     def __init__(
-        self, team_id: str, source: Source, reader: Reader, index: Index, embedder: Embedder, cores: Executor
+        self,
+        team_id: str,
+        source: Source,
+        reader: Reader,
+        index: Index,
+        embedder: Embedder,
+        cores: Executor,
+        stamps: Stamps | None = None,
     ) -> None:
         self._team_id, self._source, self._reader = team_id, source, reader
         self._index, self._embedder, self._cores = index, embedder, cores
+        self._stamps = stamps or Stamps()
         self._known: dict[str, str] = {}
         self._seen: dict[str, str] = {}  # where each document stands
         self._kept: list[str] = []
@@ -68,10 +77,11 @@ class Sync:
         Raises TellUser when the source cannot be read at all, and then changes nothing.
         """
         began = time.perf_counter()
-        files = await self._compute(self._reader.files)
-        total = await self._compute(self._reader.count, files)
+        items = await self._compute(self._reader.items)
+        total = await self._compute(self._reader.count, items)
         self._known = await self._index.digests(self._team_id, self._source.name)
-        batches = self._batches(files)
+        await self._compute(self._stamps.load, self._known)
+        batches = self._batches(items)
         batch: Batch | None = await self._compute(next, batches, None)
         pages: list[Page] = []
         while batch or pages:
@@ -82,29 +92,31 @@ class Sync:
                 group.create_task(self._store(pages))
             upcoming, embedded = reading.result(), embedding.result()
             if batch and progress:
-                progress(batch.done, total, batch.place)
+                progress(batch.done, max(batch.done, total), batch.place)
             batch, pages = upcoming, embedded
         removed = [name for name in sorted(self._known.keys() - self._seen.keys()) if not self._may_still_be(name)]
         await self._index.remove(self._team_id, self._source.name, removed)
         await self._remember(form)
+        await self._compute(self._stamps.save, self._seen.keys())
         return IngestReport(
             added=self._added,
             changed=self._changed,
             unchanged=self._unchanged,
             removed=len(removed),
+            removed_ids=tuple(removed),
             failed=tuple(self._failed),
             passages=self._passages,
             seconds=round(time.perf_counter() - began, 3),
         )
 
-    def _batches(self, files: list[Path | Unread]) -> Iterator[Batch]:
+    def _batches(self, items: list[Item | Unread]) -> Iterator[Batch]:
         """Reads, compares and cuts; runs in a thread, a batch at a time."""
         chunker = Chunker(self._embedder)
         drafts: list[Draft] = []
-        entries = (entry for file in files for entry in self._reader.read(file))
         done, place = 0, ""
-        for done, (place, entry) in enumerate(entries, start=1):
-            draft = self._draft(place, entry, chunker)
+        for done, entry in enumerate(self._reader.entries(items, self._stamps.of), start=1):
+            place = entry.place
+            draft = self._draft(entry, chunker)
             if draft:
                 drafts.append(draft)
                 if sum(len(draft.passages) for draft in drafts) >= BATCH_PASSAGES:
@@ -112,21 +124,26 @@ class Sync:
                     drafts = []
         yield Batch(drafts, done, place)
 
-    def _draft(self, place: str, entry: Document | Unread, chunker: Chunker) -> Draft | None:
-        if isinstance(entry, Unread):
-            self._fail(place, entry.reason)
-            if entry.keeps is not None:
-                self._kept.append(entry.keeps)
+    def _draft(self, entry: Entry, chunker: Chunker) -> Draft | None:
+        place, found, stamp = entry
+        if isinstance(found, Unread):
+            self._fail(place, found.reason)
+            if found.keeps is not None:
+                self._kept.append(found.keeps)
             return None
-        if entry.id in self._seen:
-            self._fail(place, f"has the id “{entry.id}”, which {self._seen[entry.id]} has already")
+        if found.id in self._seen:
+            self._fail(place, f"has the id “{found.id}”, which {self._seen[found.id]} has already")
             return None
-        self._seen[entry.id] = place
-        digest = digest_of(entry)
-        if self._known.get(entry.id) == digest:
+        self._seen[found.id] = place
+        if isinstance(found, Unchanged):
             self._unchanged += 1
             return None
-        return Draft(place, entry, digest, chunker.cut(entry, self._team_id, digest))
+        digest = digest_of(found)
+        self._stamps.note(found.id, stamp, digest)
+        if self._known.get(found.id) == digest:
+            self._unchanged += 1
+            return None
+        return Draft(place, found, digest, chunker.cut(found, self._team_id, digest))
 
     def _embed(self, drafts: list[Draft]) -> list[Page]:
         texts = [embedded_text(passage) for draft in drafts for passage in draft.passages]

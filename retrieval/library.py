@@ -7,22 +7,28 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from bot.errors import FootnoteError, TellUser
 from bot.log import log
 from bot.settings import Settings
-from bot.vocabulary import Found, Hit, IngestReport, LibraryStatus, Question, Source
+from bot.vocabulary import Found, Hit, IngestReport, LibraryStatus, Passage, Question, Source
 from retrieval.chunking import CHUNKER
 from retrieval.embedding import Embedder, open_embedder
 from retrieval.index import Index, Query, form_of
 from retrieval.ingesting import Progress, Sync
 from retrieval.questions import holds, identifiers, standalone
-from retrieval.reading import Reader, check_audience
+from retrieval.reading import READING, Reader, check_audience
+from retrieval.sources import Access, address_of, name_of, open_origin
+from retrieval.stamps import Stamps, stamps_file
+
+if TYPE_CHECKING:
+    from retrieval.embedding import Vectors
 
 Result = TypeVar("Result")
 
@@ -30,9 +36,17 @@ Result = TypeVar("Result")
 class Library:
     """One library for many teams. `find` is for askers, the rest for operators."""
 
-    def __init__(self, index: Index, embedder: Embedder, form: str, threshold: float, model: str) -> None:
+    def __init__(
+        self,
+        index: Index,
+        embedder: Embedder,
+        form: str,
+        threshold: float,
+        model: str,
+        access: Access = Access(),  # noqa: B008 - it is frozen
+    ) -> None:
         self._index, self._embedder, self._form = index, embedder, form
-        self._threshold, self._model = threshold, model
+        self._threshold, self._model, self._access = threshold, model, access
         # Threads of their own, so that no question waits behind a batch of passages, which takes seconds.
         self._asking = ThreadPoolExecutor(os.cpu_count() or 1, "library-asking")
         self._ingesting = ThreadPoolExecutor(2, "library-ingesting")
@@ -62,6 +76,23 @@ class Library:
             search_ms=(time.perf_counter() - embedded) * 1000,
         )
 
+    async def standing(self, team_id: str, passages: Sequence[Passage]) -> dict[str, tuple[str, str]]:
+        """Gives, by id, the digest and the audience of those documents of passages, all of one source, that are still
+        there. The digest covers the audience; of a changed document the new audience is not looked up, and is empty."""
+        known = {passage.document_id: passage for passage in passages}
+        if not known:
+            return {}
+        (source,) = {passage.source for passage in passages}
+        digests = await self._index.digests(team_id, source, list(known))
+        return {
+            id: (digest, known[id].audience if digest == known[id].document_digest else "")
+            for id, digest in digests.items()
+        }
+
+    async def question_vector(self, text: str) -> Vectors:
+        """Gives a question's place in the vector space: float32, (dimensions,), of length 1."""
+        return await self._compute(self._embedder.embed_query, text)
+
     async def ingest(
         self,
         team_id: str,
@@ -70,28 +101,36 @@ class Library:
         name: str | None = None,
         audience: str | None = None,
         base_url: str | None = None,
+        every_s: int | None = None,
         progress: Progress | None = None,
     ) -> IngestReport:
-        """Syncs a folder or a file; afterwards the library holds of it exactly what it holds now.
+        """Syncs a folder, a file, a web site or any other source; afterwards the library holds of it exactly what it
+        holds now.
 
         A source is named by its last part unless `name` says otherwise. What is not given stays as it was the last
-        time; the first time `audience` is `workspace`. Raises TellUser when the source cannot be read at all.
+        time; the first time `audience` is `workspace`, and nothing is synced by itself (`every_s` of 0 ends that).
+        Raises TellUser when the source cannot be read at all.
         """
-        if "://" in str(source):
-            raise TellUser(f"{source} cannot be read yet: a source is a folder or a file on this machine.")
-        root = await asyncio.to_thread(_absolute, source)
+        address = await asyncio.to_thread(address_of, source)
         known = {there.name: there for there in await self._index.sources(team_id)}
-        name = name or self._name_for(root, known)
-        before = known.get(name) or Source(name=name, address=str(root))
-        told = Source(
-            name=name,
-            address=str(root),
-            audience=check_audience(audience or before.audience),
-            base_url=base_url or before.base_url,
-        )
-        reader = Reader(root, name, told.audience, told.base_url)
-        sync = Sync(team_id, told, reader, self._index, self._embedder, self._ingesting)
-        return await sync.run(self._form, progress)
+        name = name or _name_for(address, known)
+        told = (known.get(name) or Source(name=name, address=address)).model_copy(update={"address": address})
+        given = {"audience": audience and check_audience(audience), "base_url": base_url, "tried_at": datetime.now(UTC)}
+        told = told.model_copy(update={field: value for field, value in given.items() if value})
+        if every_s is not None:
+            told = told.model_copy(update={"every_s": every_s or None})
+        if name in known:  # so that a sync that fails is not due again at once
+            await self._index.save_source(team_id, told)
+        origin = await asyncio.to_thread(open_origin, address, self._access)
+        with closing(origin):
+            reader = Reader(origin, name, told.audience, told.base_url)
+            terms = "\n".join((READING, address, told.audience, told.base_url or ""))
+            stamps = Stamps(stamps_file(self._access.stamps, team_id, name), terms)
+            sync = Sync(team_id, told, reader, self._index, self._embedder, self._ingesting, stamps)
+            report = await sync.run(self._form, progress)
+        if report.has_emptied:
+            log.warning("source_emptied", source=name, address=address, removed=report.removed_ids[:100])
+        return report
 
     async def sync(self, team_id: str, name: str, progress: Progress | None = None) -> IngestReport:
         """Syncs a source that was ingested before, by its name. Raises TellUser when there is none of that name."""
@@ -99,6 +138,23 @@ class Library:
             if source.name == name:
                 return await self.ingest(team_id, source.address, name=name, progress=progress)
         raise TellUser(f"There is no source named “{name}”.")
+
+    async def due(self, team_id: str) -> list[str]:
+        """Names the sources whose time to be synced by themselves has come."""
+        now = datetime.now(UTC)
+        return [source.name for source in await self.sources(team_id) if _is_due(source, now)]
+
+    async def remove(self, team_id: str, name: str) -> int:
+        """Forgets a source and takes all its documents out; gives how many. Raises TellUser when there is none of that
+        name."""
+        if name not in [source.name for source in await self.sources(team_id)]:
+            raise TellUser(f"There is no source named “{name}”.")
+        documents, _ = await self._index.count(team_id, name)
+        await self._index.forget_source(team_id, name)
+        file = stamps_file(self._access.stamps, team_id, name)
+        if file:
+            await asyncio.to_thread(file.unlink, missing_ok=True)
+        return documents
 
     async def sources(self, team_id: str) -> list[Source]:
         """Lists a team's sources by name."""
@@ -133,19 +189,21 @@ class Library:
         log.error("unreadable_hit", passage=hit.passage.id, audience=hit.passage.audience, question=question.id)
         return False
 
-    def _name_for(self, root: Path, known: dict[str, Source]) -> str:
-        name = root.name or "root"
-        other = known.get(name)
-        if other and other.address != str(root) and Path(other.address).exists():
-            raise TellUser(f"A source named “{name}” is {other.address} already: give this one a name (--name).")
-        return name
-
     async def _compute(self, work: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._asking, work, *arguments)
 
 
-def _absolute(source: str | Path) -> Path:
-    return Path(source).expanduser().resolve()
+def _name_for(address: str, known: dict[str, Source]) -> str:
+    name = name_of(address)
+    other = known.get(name)
+    if other and other.address != address and ("://" in other.address or Path(other.address).exists()):
+        raise TellUser(f"A source named “{name}” is {other.address} already: give this one a name (--name).")
+    return name
+
+
+def _is_due(source: Source, now: datetime) -> bool:
+    tried = source.tried_at or source.synced_at
+    return source.every_s is not None and (tried is None or (now - tried).total_seconds() >= source.every_s)
 
 
 @asynccontextmanager
@@ -154,7 +212,8 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
     embedder = open_embedder(settings.embedding_model, settings.data_dir)
     form = form_of(embedder.id, CHUNKER)
     index = _index(settings, form, embedder.dimensions)
-    library = Library(index, embedder, form, settings.sufficiency_threshold, settings.embedding_model)
+    access = Access(settings.intranet_hosts, settings.data_dir / "stamps")
+    library = Library(index, embedder, form, settings.sufficiency_threshold, settings.embedding_model, access)
     try:
         yield library
     finally:

@@ -1,49 +1,55 @@
-"""A source's files as documents: Markdown with front matter, HTML, plain text, and `.jsonl` with one record a line.
-What cannot be read becomes an entry that names the file (and line) and the reason, and the rest goes in.
+"""A source's files as documents: Markdown with front matter, HTML, PDF, Word, CSV, plain text, and `.jsonl` with one
+record a line. What cannot be read becomes an entry that names the file (and line) and the reason, and the rest goes in.
+What is slow is read ahead, nothing is waited for without end, and a far source that keeps failing is left alone.
 """
 
 from __future__ import annotations
 
 import json
-import mimetypes
-import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from bot.errors import TellUser
 from bot.vocabulary import Document
+from retrieval.decoding import FORMATS, MARKDOWN, RECORDS, TEXT, Unfit, check_kind, decoded
 from retrieval.markdown import first_heading, without_comments
-from retrieval.reading_html import declared_charset, html_to_markdown
+from retrieval.reading_apart import Apart
+from retrieval.sources import MOST_BYTES, Content, Item, Origin, OutOfReach, Unread, check_size, reason_of
 
-MARKDOWN = {".md", ".markdown", ".mdx"}
-HTML = {".html", ".htm", ".xhtml"}
-TEXT = {".txt", ".text", ".rst", ".adoc"}
-RECORDS = {".jsonl", ".ndjson"}
-MOST_BYTES = 20_000_000  # of one page; nobody wrote a longer one by hand
+READING = "1"
+"""Names the way of reading: change it with anything here that makes another text of the same bytes."""
+AHEAD = 8
+"""Files that are read before their turn."""
+FAR_S = 180
+"""Longest wait for one file of a far source, with all its retries."""
+FAILURES = 10
+"""In a row, after which a far source is left alone."""
 MOST_FRONT_MATTER = 20_000  # characters
 _IN_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")  # JSON can write them; neither store nor Slack takes them
-_DECORATION = ("image/", "font/", "audio/", "video/", "text/css", "text/javascript", "application/javascript")
 _AUDIENCE = re.compile(r"public|workspace|(?:channel|group):[A-Za-z0-9_-]+")
 
 
-@dataclass(frozen=True)
-class Unread:
-    """Why there is no document where one was looked for."""
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A document that its source says is the one we have."""
 
-    reason: str
-    keeps: str | None = None
-    """What is out of reach now (no right to read, a broken disk) but may still be there, and is therefore not taken for
-    deleted: documents of this id or below it, all of them where it is empty. None when it was seen and is no document.
-    """
+    id: str
 
 
-class Unfit(Exception):
-    """A file or record that holds no document; the text says why."""
+class Entry(NamedTuple):
+    """What was found at a place of a source."""
+
+    place: str
+    found: Document | Unchanged | Unread
+    stamp: str = ""
 
 
 def check_audience(label: str) -> str:
@@ -55,100 +61,124 @@ def check_audience(label: str) -> str:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads one source: a folder or a file, with what its documents get that say nothing themselves."""
+    """Reads one source, with what its documents get that say nothing themselves."""
 
-    root: Path
+    origin: Origin
     name: str
     audience: str
     base_url: str | None = None
+    apart: Apart = field(default_factory=Apart)
 
-    def files(self) -> list[Path | Unread]:
-        """Lists what there is to read, in a steady order. Raises TellUser when the source itself cannot be read."""
-        if self.root.is_file():
-            return [self.root]
-        try:
-            os.scandir(self.root).close()
-        except OSError as error:
-            raise TellUser(f"{self.root} cannot be read: {_reason(error)}.") from error
-        found: list[Path | Unread] = []
+    def items(self) -> list[Item | Unread]:
+        """Lists what there is to read. Raises TellUser when the source itself cannot be read."""
+        return list(self.origin.items())
 
-        def refused(error: OSError) -> None:
-            folder = self._label(Path(error.filename))
-            found.append(Unread(_reason(error), keeps=folder))
-
-        for folder, folders, names in os.walk(self.root, onerror=refused):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            files = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
-            found.extend(file for file in files if not _is_decoration(file))
-        return found
-
-    def count(self, files: list[Path | Unread]) -> int:
+    def count(self, items: Iterable[Item | Unread]) -> int:
         """Counts the documents to expect."""
-        return sum(_lines(file) if isinstance(file, Path) and _holds_records(file) else 1 for file in files)
+        return sum(self._lines(item) if isinstance(item, Item) and item.kind in RECORDS else 1 for item in items)
 
-    def read(self, file: Path | Unread) -> Iterator[tuple[str, Document | Unread]]:
-        """Gives the document of a file, or those of a `.jsonl`, each with its place by name, or why there is none."""
-        if isinstance(file, Unread):
-            yield file.keeps or self.name, file
-            return
-        label = self._label(file)
+    def entries(
+        self, items: Iterable[Item | Unread], stamp_of: Callable[[str], str] = lambda document_id: ""
+    ) -> Iterator[Entry]:
+        """Reads items, in their order; `stamp_of` gives the stamp of the version of a document that we have."""
+        with self.apart, ThreadPoolExecutor(AHEAD, "reading") as threads:
+            waiting: deque[Callable[[], Iterable[Entry]]] = deque()
+            failures = 0
+            try:
+                for item in items:
+                    waiting.append(self._begin(item, stamp_of, threads))
+                    if len(waiting) < AHEAD:
+                        continue
+                    for entry in waiting.popleft()():
+                        yield entry
+                        is_lost = isinstance(entry.found, Unread) and entry.found.keeps is not None
+                        failures = failures + 1 if is_lost else 0
+                    if failures >= FAILURES and not self.origin.is_near:
+                        yield Entry(self.name, Unread(f"failed {failures} times in a row: the rest is not read", ""))
+                        return
+                while waiting:
+                    yield from waiting.popleft()()
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(
+        self, item: Item | Unread, stamp_of: Callable[[str], str], threads: ThreadPoolExecutor
+    ) -> Callable[[], Iterable[Entry]]:
+        """Begins to read what takes long; gives what to call for the result. Records are read when it is their turn,
+        for there may be any number, and so is what takes no time."""
+        if isinstance(item, Unread):
+            return partial(iter, [Entry(item.keeps or self.name, item)])
+        if item.kind in RECORDS:
+            return partial(self._records, item)
+        if self.origin.is_near and item.kind not in FORMATS:
+            return lambda: [self._page(item, "")]
+        return partial(self._awaited, item, threads.submit(self._page, item, stamp_of(item.id)))
+
+    def _awaited(self, item: Item, reading: Future[Entry]) -> list[Entry]:
         try:
-            if self.root.is_dir() and not file.resolve().is_relative_to(self.root.resolve()):
-                raise Unfit("is a link that leads out of the source")
-            if _holds_records(file):
-                yield from self._records(file, label)
-            else:
-                yield label, self._page(file)
-        except Unfit as unfit:
-            yield label, Unread(str(unfit))
-        except FileNotFoundError:
-            yield label, Unread("is gone")
-        except OSError as error:
-            yield label, Unread(_reason(error), keeps="" if _holds_records(file) else self._id(file))
+            return [reading.result(FAR_S)]
+        except TimeoutError:
+            return [Entry(item.place, Unread(f"did not come within {FAR_S} s", keeps=item.id))]
 
-    def _page(self, file: Path) -> Document:
-        kind = file.suffix.lower()
-        if kind not in MARKDOWN | HTML | TEXT:
-            raise Unfit(f"is of a kind that cannot be read yet ({kind or 'no suffix'}): use .md, .html, .txt or .jsonl")
-        if file.stat().st_size > MOST_BYTES:
-            raise Unfit(f"is larger than {MOST_BYTES // 1_000_000} MB")
-        raw = file.read_bytes()
-        text = decoded(raw, declared_charset(raw) if kind in HTML else None)
+    def _page(self, item: Item, stamp: str) -> Entry:
+        try:
+            content = self.origin.read(item, stamp)
+            if content is None:
+                return Entry(item.place, Unchanged(item.id), stamp)
+            return Entry(item.place, self._made_of(content, item), content.stamp)
+        except (Unfit, OutOfReach, OSError) as error:
+            return Entry(item.place, _unread(error, keeps=item.id))
+
+    def _made_of(self, content: Content, item: Item) -> Document:
+        kind = content.kind
+        if kind not in MARKDOWN | TEXT | FORMATS:
+            known = ".md, .html, .pdf, .docx, .csv, .txt or .jsonl"
+            raise Unfit(f"is of a kind that cannot be read yet ({kind or 'no suffix'}): use {known}")
+        check_kind(content.raw, kind)
         fields: dict[str, Any] = {}
+        if kind in FORMATS:
+            fields["title"], text = self.apart.read(content.raw, kind, content.charset)
+        else:
+            text = decoded(content.raw, content.charset)
         if kind in MARKDOWN:
             fields, text = front_matter(text)
             text = without_comments(text)
-            fields.setdefault("title", first_heading(text))
-        elif kind in HTML:
-            fields["title"], text = html_to_markdown(text)
-        fields.setdefault("updated_at", datetime.fromtimestamp(file.stat().st_mtime, UTC))
-        return self._document(self._id(file), text, fields, title=file.stem)
+        if kind in MARKDOWN | {".docx"}:
+            fields["title"] = fields.get("title") or first_heading(text)
+        fields.setdefault("updated_at", content.updated_at)
+        if content.url:
+            fields["url"] = content.url
+        return self._document(item.id, text, fields, title=item.id.rpartition("/")[2])
 
-    def _records(self, file: Path, label: str) -> Iterator[tuple[str, Document | Unread]]:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                place = f"{label}:{number}"
-                try:
-                    yield place, self._record(line)
-                except Unfit as unfit:
-                    yield place, Unread(str(unfit))
-        if not file.stat().st_size:
-            raise Unfit("is empty (0 bytes)")
+    def _records(self, item: Item) -> Iterator[Entry]:
+        try:
+            with closing(self.origin.records(item)) as lines:
+                number = 0
+                for number, line in enumerate(_long_lines(lines), start=1):
+                    if not line.strip():
+                        continue
+                    place = f"{item.place}:{number}"
+                    try:
+                        yield Entry(place, self._record(line))
+                    except Unfit as unfit:
+                        yield Entry(place, Unread(str(unfit)))
+                if not number:
+                    raise Unfit("is empty (0 bytes)")
+        except (Unfit, OutOfReach, OSError) as error:
+            yield Entry(item.place, _unread(error, keeps=""))
 
     def _record(self, line: bytes) -> Document:
         try:
-            record = json.loads(decoded(line))
+            record = json.loads(decoded(_whole(line)))
         except json.JSONDecodeError as error:
             raise Unfit(f"is not JSON: {error.msg} at column {error.colno}") from error
         except RecursionError:
             raise Unfit("is JSON nested too deeply") from None
         if not isinstance(record, dict):
             raise Unfit("is not a JSON object")
-        for field in ("id", "text"):
-            if not isinstance(record.get(field), str) or not record[field].strip():
-                raise Unfit(f"has no “{field}” (a text that is not empty)")
+        for name in ("id", "text"):
+            if not isinstance(record.get(name), str) or not record[name].strip():
+                raise Unfit(f"has no “{name}” (a text that is not empty)")
         text = without_comments(record["text"])
         return self._document(record["id"].strip(), text, record, title=first_heading(text) or record["id"].strip())
 
@@ -180,32 +210,14 @@ class Reader:
             raise Unfit(f"has a url that no link can lead to: “{named}” (http or https, or a base URL for the source)")
         return url
 
-    def _id(self, file: Path) -> str:
-        below = Path(file.name) if file == self.root else file.relative_to(self.root)
-        return below.with_suffix("").as_posix()
-
-    def _label(self, file: Path) -> str:
-        return file.name if file == self.root else file.relative_to(self.root).as_posix()
-
-
-def decoded(raw: bytes, charset: str | None = None) -> str:
-    """Gives a file's text, from UTF-8, UTF-16 with a byte order mark, or `charset`; raises Unfit when it is none."""
-    if not raw:
-        raise Unfit("is empty (0 bytes)")
-    encodings = ["utf-16"] if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ["utf-8-sig", *filter(None, [charset])]
-    reason = ""
-    for encoding in encodings:
+    def _lines(self, item: Item) -> int:
+        if not self.origin.is_near:
+            return 1
         try:
-            text = raw.decode(encoding)
-        except UnicodeDecodeError as error:
-            reason = reason or f"is not {encoding.upper().removesuffix('-SIG')} text (byte {error.start})"
-        except LookupError:
-            continue
-        else:
-            if "\0" in text:
-                raise Unfit("is binary, not text")
-            return text.replace("\r\n", "\n")
-    raise Unfit("is binary, not text" if b"\0" in raw else reason)
+            with closing(self.origin.records(item)) as lines:
+                return sum(1 for line in lines if line.strip())
+        except (Unfit, OSError):
+            return 1
 
 
 def front_matter(text: str) -> tuple[dict[str, Any], str]:
@@ -245,22 +257,22 @@ def _moment(value: object) -> datetime | None:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def _holds_records(file: Path) -> bool:
-    return file.suffix.lower() in RECORDS
+def _unread(error: Unfit | OutOfReach | OSError, keeps: str) -> Unread:
+    if isinstance(error, Unfit):
+        return Unread(str(error))
+    if isinstance(error, FileNotFoundError):
+        return Unread("is gone")
+    return Unread(reason_of(error) if isinstance(error, OSError) else str(error), keeps)
 
 
-def _lines(file: Path) -> int:
-    try:
-        with file.open("rb") as lines:
-            return sum(1 for line in lines if line.strip())
-    except OSError:
-        return 1
+def _long_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Gives a file's lines; of one that is longer than a document only so much that this can be seen."""
+    while line := file.readline(MOST_BYTES + 1):
+        yield line
+        while len(line) > MOST_BYTES and not line.endswith(b"\n"):
+            line = file.readline(MOST_BYTES + 1)
 
 
-def _is_decoration(file: Path) -> bool:
-    """Whether a file only dresses pages up (pictures, styles, scripts), so that nobody misses it."""
-    return (mimetypes.guess_type(file.name)[0] or "").startswith(_DECORATION)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()
+def _whole(line: bytes) -> bytes:
+    check_size(len(line))
+    return line

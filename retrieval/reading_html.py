@@ -7,21 +7,25 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from retrieval.decoding import declared_charset, decoded
+
 if TYPE_CHECKING:
     from configparser import ConfigParser
 
 _UNSEEN_TAGS = ("script", "style", "template", "noscript", "nav", "iframe", "object", "svg", "form", "dialog")
 _UNSEEN_STYLE = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*0(?:\.0+)?\s*(?:;|$)|font-size\s*:\s*0(?:[a-z%]*)\s*(?:;|$)",
-    re.IGNORECASE,
+    r"""display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|opacity\s*:\s*0?\.?0*\s*(?:;|!|$)
+    |font-size\s*:\s*0*\.?0*(?:[a-z]+|%)?\s*(?:;|!|$)|text-indent\s*:\s*-\d{3,}|(?:left|top|right)\s*:\s*-\d{3,}
+    |clip(?:-path)?\s*:\s*(?:rect\(\s*0|inset\(\s*(?:50|100)%)|color\s*:\s*transparent""",
+    re.IGNORECASE | re.VERBOSE,
 )
-_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([\w-]{2,30})""", re.IGNORECASE)
+_RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
+_SIMPLE_SELECTOR = re.compile(r"\s*[a-z0-9]*([.#])([\w-]+)\s*", re.IGNORECASE)
 
 
-def declared_charset(page: bytes) -> str | None:
-    """Gives the encoding that a page names in its head, if it names one."""
-    found = _CHARSET.search(page[:4096])
-    return found[1].decode("ascii") if found else None
+def page_to_markdown(raw: bytes, charset: str | None = None) -> tuple[str | None, str]:
+    """Gives a page's title and its main content; raises Unfit when its bytes are no text."""
+    return html_to_markdown(decoded(raw, charset or declared_charset(raw)))
 
 
 def html_to_markdown(page: str) -> tuple[str | None, str]:
@@ -49,12 +53,25 @@ def html_to_markdown(page: str) -> tuple[str | None, str]:
 
 
 def _drop_unseen(tree: Any) -> None:
+    unseen = _unseen_names("\n".join(style.text or "" for style in tree.iter("style")))
     for node in list(tree.iter()):
         if not isinstance(node.tag, str) or node.getparent() is None:
             continue
-        is_hidden = "hidden" in node.attrib or node.get("aria-hidden") == "true"
+        names = {f".{name}" for name in node.get("class", "").split()} | {f"#{node.get('id')}"}
+        is_hidden = "hidden" in node.attrib or node.get("aria-hidden") == "true" or not unseen.isdisjoint(names)
         if node.tag in _UNSEEN_TAGS or is_hidden or _UNSEEN_STYLE.search(node.get("style", "")):
             node.drop_tree()
+
+
+def _unseen_names(css: str) -> set[str]:
+    """Gives the classes and ids (`.name`, `#name`) that a page's own style sheet hides."""
+    return {
+        "".join(simple.groups())
+        for selectors, style in _RULE.findall(css[:200_000])
+        if _UNSEEN_STYLE.search(style)
+        for selector in selectors.split(",")
+        if (simple := _SIMPLE_SELECTOR.fullmatch(selector))
+    }
 
 
 def _mark_main_content(tree: Any) -> None:

@@ -14,12 +14,13 @@ from uuid import UUID
 
 import numpy as np
 
-from bot.vocabulary import Passage
+from bot.vocabulary import Document, Passage
 from retrieval.chunking import Chunker
 from retrieval.embedding import Embedder
 from retrieval.index import Page
 from retrieval.ingesting import digest_of
-from retrieval.reading import Reader, Unread
+from retrieval.reading import Reader
+from retrieval.sources import Folder
 
 if TYPE_CHECKING:
     from retrieval.embedding import Vectors
@@ -32,12 +33,12 @@ SENTENCE = re.compile(r"(?<![^\s])[A-Z][^.!?\n`|*#\[\]]{40,200}\.(?=\s|$)")
 
 def cut(folder: Path, embedder: Embedder, team_id: str) -> list[Passage]:
     """Gives the passages that an ingest of a folder stores."""
-    reader, chunker = Reader(folder, folder.name, "workspace"), Chunker(embedder)
-    documents = [document for file in reader.files() for _, document in reader.read(file)]
+    reader, chunker = Reader(Folder(folder), folder.name, "workspace"), Chunker(embedder)
+    documents = [entry.found for entry in reader.entries(reader.items())]
     return [
         passage
         for document in documents
-        if not isinstance(document, Unread)
+        if isinstance(document, Document)
         for passage in chunker.cut(document, team_id, digest_of(document))
     ]
 

@@ -15,6 +15,7 @@ from retrieval.chunking import CHUNKER, Chunker, embedded_text
 from retrieval.embedding import Embedder, MiniLM, checked, open_embedder, package_file
 from retrieval.index import form_of
 from retrieval.reading import Reader
+from retrieval.sources import Folder
 
 PAGES = Path(__file__).parents[2] / "bot" / "local" / "company" / "pages"
 
@@ -26,8 +27,8 @@ def minilm() -> MiniLM:
 
 def real_texts() -> list[str]:
     """What the library embeds of the sample company: more than 150 passages, and as many first halves of them."""
-    reader = Reader(PAGES, "pages", "workspace")
-    documents = [entry for file in reader.files() for _, entry in reader.read(file)]
+    reader = Reader(Folder(PAGES), "pages", "workspace")
+    documents = [entry.found for entry in reader.entries(reader.items())]
     passages = [passage for document in documents for passage in Chunker(MiniLM()).cut(document, "T1", "-")]  # type: ignore[arg-type]
     texts = [embedded_text(passage) for passage in passages]
     return texts + [text[: len(text) // 2] for text in texts]

@@ -211,13 +211,6 @@ async def test_another_folder_of_the_same_name_does_not_empty_the_first(
     assert await held(library) == {"a", "b"}
 
 
-@pytest.mark.parametrize("source", ["https://docs.example", "github://o:r@main/docs", "s3://bucket/x"])
-async def test_an_address_that_cannot_be_read_yet_says_so(library: Library, source: str) -> None:
-    """Nothing pretends to have synced a web site."""
-    with pytest.raises(TellUser, match="cannot be read yet"):
-        await library.ingest(TEAM, source)
-
-
 async def test_a_wrong_audience_changes_nothing(library: Library, docs: Path) -> None:
     """A label with a slip of the pen is refused before anything is read."""
     (docs / "a.md").write_text("Text a.")

@@ -11,16 +11,21 @@ import pytest
 from bot.errors import TellUser
 from bot.vocabulary import Document
 from retrieval.chunking import Chunker
-from retrieval.reading import Reader, Unread
+from retrieval.reading import Entry, Reader, Unchanged
+from retrieval.sources import Access, Unread, address_of, open_origin
 from tests.hashing_embedder import HashingEmbedder
 
 TABLE = "| Code | Meaning |\n|---|---|\n| E1 | bad |"
 
 
-def read(root: Path, base_url: str | None = None) -> dict[str, Document | Unread]:
+def read(root: Path, base_url: str | None = None) -> dict[str, Document | Unchanged | Unread]:
     """Reads a source whole: by place, what is there."""
-    reader = Reader(root, "docs", "workspace", base_url)
-    return {place: entry for file in reader.files() for place, entry in reader.read(file)}
+    return {entry.place: entry.found for entry in entries_of(root, base_url)}
+
+
+def entries_of(root: Path, base_url: str | None = None) -> list[Entry]:
+    reader = Reader(open_origin(address_of(root), Access()), "docs", "workspace", base_url)
+    return list(reader.entries(reader.items()))
 
 
 def the(root: Path, base_url: str | None = None) -> Document:
@@ -184,7 +189,8 @@ def test_a_bad_record_is_named_by_its_line_and_the_others_go_in(tmp_path: Path, 
         ("label.md", b"---\naudience: chanel:C1\n---\nText.", "chanel:C1"),
         ("list.md", b"---\naudience: [public]\n---\nText.", "audience"),
         ("link.md", b"---\nurl: file:///etc/passwd\n---\nText.", "url"),
-        ("manual.pdf", b"%PDF-1.7", ".pdf"),
+        ("manual.pdf", b"%PDF-1.7", "damaged"),
+        ("table.xlsx", b"PK", ".xlsx"),
         ("noname", b"text", "no suffix"),
     ],
 )

@@ -1,0 +1,343 @@
+"""Fetches web addresses that strangers can name: in a site map, in a redirect. It promises that no connection is made
+to an address that is not on the public internet (each is checked after its name was resolved, and the one checked is
+what is connected to), that robots.txt is obeyed, that a host is not hurried, and that no answer costs more bytes, time
+or redirects than it may, whatever the server does.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+import httpx
+
+from retrieval.decoding import Unfit
+from retrieval.sources import MOST_BYTES, Access, OutOfReach
+
+if TYPE_CHECKING:
+    from protego import Protego
+
+AGENT = "Footnote"
+MOST_REDIRECTS = 5
+CONNECT_S, READ_S, TOTAL_S = 5.0, 15.0, 60.0
+LONGEST_PAUSE_S = 20.0
+"""That a server may ask for, between requests or before another attempt."""
+MOST_ROBOTS = 500_000
+_PORTS = {"http": 80, "https": 443}
+_BUSY = (429, 503)
+_NAT64 = IPv6Network("64:ff9b::/96")
+_HOSTS_OF_CLOUDS = frozenset({IPv4Address("168.63.129.16")})
+"""Public by its number, but Azure's own host to each of its machines."""
+_until: ContextVar[float] = ContextVar("until")
+"""When the fetch that runs in this thread has taken long enough (monotonic)."""
+
+Resolve = Callable[[str, int], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a server answered."""
+
+    url: str
+    """Where the redirects led."""
+    body: bytes
+    media_type: str
+    charset: str | None
+    stamp: str
+    updated_at: datetime | None
+
+
+class Fetcher:
+    """One crawler, for any number of threads."""
+
+    def __init__(
+        self,
+        access: Access = Access(),  # noqa: B008 - it is frozen
+        resolve: Resolve | None = None,
+        network: httpcore.NetworkBackend | None = None,
+    ) -> None:
+        guarded = GuardedNetwork(access.intranet_hosts, resolve or addresses_of, network or httpcore.SyncBackend())
+        self._intranet_hosts, self._pace_s = access.intranet_hosts, access.pace_s
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=ssl.create_default_context(), network_backend=guarded, max_connections=20, keepalive_expiry=10
+        )
+        self._robots: dict[str, Protego] = {}
+        self._free_at: dict[str, float] = {}
+        self._pacing, self._asking_robots = threading.Lock(), threading.Lock()
+
+    def get(self, url: str, stamp: str = "", most_bytes: int = MOST_BYTES) -> Fetched | None:
+        """Fetches an address; None when the server says that it is still what had this stamp.
+
+        Raises Unfit for what is not there, not for us or too large, OutOfReach for what may be had another time.
+        """
+        return self._get(url, stamp, most_bytes, self._check_robots)
+
+    def site_maps(self, url: str) -> list[str]:
+        """Gives the site maps that the robots.txt of an address's host names. Raises as `get` does."""
+        return list(self._robots_of(_parsed(url)).sitemaps)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._pool.close()
+
+    def _get(self, url: str, stamp: str, most_bytes: int, may_be_read: Callable[[httpx.URL], None]) -> Fetched | None:
+        _until.set(time.monotonic() + TOTAL_S)
+        where = _parsed(url)
+        for _ in range(MOST_REDIRECTS + 1):
+            self._check_address(where)
+            may_be_read(where)
+            status, headers, body = self._ask(where, stamp, most_bytes)
+            if status in (301, 302, 303, 307, 308) and "location" in headers:
+                where = _parsed(str(_joined(where, headers["location"])))
+                continue
+            if status == 304 and stamp:
+                return None
+            _check_status(status)
+            return _fetched(where, headers, body, most_bytes)
+        raise Unfit(f"leads through more than {MOST_REDIRECTS} redirects")
+
+    def _ask(self, url: httpx.URL, stamp: str, most_bytes: int) -> tuple[int, Mapping[str, str], bytes]:
+        """Makes one request, and one more when the server asks to come back in a while."""
+        status, headers, body = self._request(url, stamp, most_bytes)
+        if status in _BUSY:
+            pause_s = _seconds(headers.get("retry-after", "2"))
+            if pause_s <= LONGEST_PAUSE_S and time.monotonic() + pause_s < _until.get():
+                time.sleep(pause_s)
+                return self._request(url, stamp, most_bytes)
+        return status, headers, body
+
+    def _request(self, url: httpx.URL, stamp: str, most_bytes: int) -> tuple[int, Mapping[str, str], bytes]:
+        self._wait_turn(url)
+        headers = {"Host": url.netloc.decode(), "User-Agent": f"{AGENT}/1 (reads documentation for a support bot)"}
+        headers |= {"Accept": "text/html,text/markdown,*/*;q=0.5", "Accept-Encoding": "gzip", **_conditions(stamp)}
+        sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+        timeouts = {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": TOTAL_S}
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        try:
+            with self._pool.stream("GET", target, headers=sent, extensions={"timeout": timeouts}) as response:
+                answered = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+                body = b""
+                if response.status == 200:
+                    body = _whole(response.iter_stream(), answered.get("content-encoding", ""), most_bytes)
+                return response.status, answered, body
+        except httpcore.TimeoutException as error:
+            raise OutOfReach("does not answer in time") from error
+        except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, OSError) as error:
+            raise OutOfReach(f"cannot be reached: {str(error) or type(error).__name__}") from error
+
+    def _check_address(self, url: httpx.URL) -> None:
+        if url.scheme not in _PORTS or not url.host:
+            raise Unfit(f"leads to an address that is not on the web ({url.scheme}:)")
+        if url.userinfo:
+            raise Unfit("leads to an address with a password in it")
+        if url.port not in (None, *_PORTS.values()) and url.host not in self._intranet_hosts:
+            raise Unfit(f"leads to port {url.port}: only 80 and 443 are for the web")
+
+    def _check_robots(self, url: httpx.URL) -> None:
+        if not self._robots_of(url).can_fetch(str(url), AGENT):
+            raise Unfit(f"is not for robots: {url.host}/robots.txt says so")
+
+    def _robots_of(self, url: httpx.URL) -> Protego:
+        """Gives a host's rules as RFC 9309 reads them: none there is no rule, none to be had is no permission."""
+        from protego import Protego
+
+        origin = str(url.copy_with(raw_path=b"/robots.txt", fragment=None))
+        until = _until.get(None)
+        with self._asking_robots:
+            if origin not in self._robots:
+                try:
+                    fetched = self._get(origin, "", MOST_ROBOTS, lambda _: None)
+                except Gone:
+                    rules = ""
+                else:
+                    rules = fetched.body.decode("utf-8", "replace") if fetched else ""
+                self._robots[origin] = Protego.parse(rules)
+        if until is not None:
+            _until.set(until)
+        return self._robots[origin]
+
+    def _wait_turn(self, url: httpx.URL) -> None:
+        """Waits until a host may be asked again."""
+        robots = self._robots.get(str(url.copy_with(raw_path=b"/robots.txt", fragment=None)))
+        asked_for = robots.crawl_delay(AGENT) if robots else None
+        pace_s = max(self._pace_s, min(asked_for or 0.0, LONGEST_PAUSE_S))
+        with self._pacing:
+            now = time.monotonic()
+            turn = max(now, self._free_at.get(url.host, 0.0))
+            self._free_at[url.host] = turn + pace_s
+        time.sleep(turn - now)
+        _until.set(_until.get() + turn - now)  # waiting is not the server's fault
+
+
+class Gone(Unfit):
+    """The server says that there is nothing for us, and means it."""
+
+
+class GuardedNetwork(httpcore.NetworkBackend):
+    """Connects to addresses on the public internet only, and to those hosts besides that an operator named."""
+
+    def __init__(self, intranet_hosts: frozenset[str], resolve: Resolve, network: httpcore.NetworkBackend) -> None:
+        self._intranet_hosts, self._resolve, self._network = intranet_hosts, resolve, network
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connects to the first address of a name that answers. Raises Unfit when any of them is not public."""
+        try:
+            addresses = list(self._resolve(host, port))
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(f"there is no host {host}") from error
+        if host not in self._intranet_hosts and not all(map(is_public, addresses)):
+            raise Unfit(f"leads to {host}, which is not on the public internet (INTRANET_HOSTS may name it)")
+        refused: httpcore.NetworkError | httpcore.TimeoutException = httpcore.ConnectError(f"there is no host {host}")
+        for address in addresses:
+            try:
+                within_s = _left(timeout)
+                return Clocked(self._network.connect_tcp(address, port, within_s, local_address, socket_options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                refused = error
+        raise refused
+
+
+class Clocked(httpcore.NetworkStream):
+    """A connection on which no wait outlasts the fetch that it is for: a byte now and then does not keep it going."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return Clocked(self._stream.start_tls(ssl_context, server_hostname, _left(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is on the public internet: neither private, local, shared, multicast, reserved or a cloud's
+    own, nor a wrapping of such a one."""
+    ip = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv6Address):
+        if ip in _NAT64:
+            return is_public(str(IPv4Address(int(ip) & 0xFFFFFFFF)))
+        if ip.ipv4_mapped or ip.sixtofour or ip.teredo or ip.is_site_local:
+            return False
+    is_special = ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback or ip.is_link_local
+    return ip.is_global and not is_special and ip not in _HOSTS_OF_CLOUDS
+
+
+def addresses_of(host: str, port: int) -> list[str]:
+    """Asks the system for the addresses of a name; numbers in any notation become addresses, too."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(one[4][0]) for one in found))
+
+
+def unpacked(body: bytes, most_bytes: int) -> bytes:
+    """Gives what gzip packed; raises Unfit when that is more than `most_bytes`, or damaged."""
+    return _whole([body], "gzip", most_bytes)
+
+
+def _whole(pieces: Iterable[bytes], encoding: str, most_bytes: int) -> bytes:
+    """Puts an answer together, unpacked, and stops at the first byte too many."""
+    encoding = encoding.strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+        raise Unfit(f"comes in an encoding that nobody asked for ({encoding})")
+    unpacking = zlib.decompressobj(47) if encoding not in ("", "identity") else None
+    whole = bytearray()
+    for piece in pieces:
+        try:
+            whole += unpacking.decompress(piece, most_bytes + 1 - len(whole)) if unpacking else piece
+        except zlib.error as error:
+            raise Unfit("comes packed, and damaged") from error
+        if len(whole) > most_bytes:
+            raise Unfit(f"is larger than {most_bytes // 1_000_000 or 1} MB")
+        _left(None)
+    if unpacking and whole and not unpacking.eof:
+        raise Unfit("comes packed, and cut off")
+    return bytes(whole)
+
+
+def _left(timeout: float | None) -> float | None:
+    """Gives how long a wait may be; raises ReadTimeout when the fetch has taken all its time."""
+    until = _until.get(None)
+    if until is None:
+        return timeout
+    left = until - time.monotonic()
+    if left <= 0:
+        raise httpcore.ReadTimeout
+    return left if timeout is None else min(timeout, left)
+
+
+def _check_status(status: int) -> None:
+    if status in (404, 410):
+        raise Gone(f"is gone ({status})")
+    if status in (401, 403, 407, 451):
+        raise Gone(f"is not for everybody ({status})")
+    if status in _BUSY or status >= 500:
+        raise OutOfReach(f"is out of order ({status})")
+    if status != 200:
+        raise Gone(f"is answered with status {status}")
+
+
+def _fetched(url: httpx.URL, headers: Mapping[str, str], body: bytes, most_bytes: int) -> Fetched:
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    charset = parameters.lower().partition("charset=")[2].strip(" \"'") or None
+    versions = {name: headers[name] for name in ("etag", "last-modified") if headers.get(name)}
+    try:
+        updated_at = parsedate_to_datetime(headers["last-modified"])
+    except (KeyError, ValueError):
+        updated_at = None
+    stamp = json.dumps(versions) if versions else ""
+    return Fetched(str(url), body, media_type.strip().lower(), charset, stamp, updated_at)
+
+
+def _conditions(stamp: str) -> dict[str, str]:
+    if not stamp:
+        return {}
+    asked = {"etag": "If-None-Match", "last-modified": "If-Modified-Since"}
+    return {asked[name]: str(value) for name, value in json.loads(stamp).items() if name in asked}
+
+
+def _parsed(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url).copy_with(fragment=None)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise Unfit(f"leads to what is no address ({error})") from error
+
+
+def _joined(url: httpx.URL, location: str) -> httpx.URL:
+    try:
+        return url.join(location)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise Unfit(f"leads to what is no address ({error})") from error
+
+
+def _seconds(retry_after: str) -> float:
+    return float(retry_after) if retry_after.isdecimal() else LONGEST_PAUSE_S + 1

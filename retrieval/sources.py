@@ -1,0 +1,208 @@
+"""Where documents come from. A source is a folder or file on this machine, an address of any file system that fsspec
+knows, or a web site; this file has what they share, and the first of them. A source only lists and hands out bytes:
+what they mean is for `reading.py`.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
+from urllib.parse import unquote, urlsplit
+
+from bot.errors import TellUser
+from retrieval.decoding import Unfit
+
+MOST_BYTES = 20_000_000
+"""Of one file; nobody wrote a longer one by hand."""
+_DECORATION = ("image/", "font/", "audio/", "video/", "text/css", "text/javascript", "application/javascript")
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Why there is no document where one was looked for."""
+
+    reason: str
+    keeps: str | None = None
+    """What is out of reach now (no right to read, a broken disk) but may still be there, and is therefore not taken for
+    deleted: documents of this id or below it, all of them where it is empty. None when it was seen and is no document.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing of a source to read."""
+
+    place: str
+    """How a report names it."""
+    id: str
+    path: str
+    """How its source finds it."""
+    kind: str
+    """The suffix of its name, in small letters; a web page's is known when it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What stands at an item now."""
+
+    raw: bytes
+    kind: str
+    charset: str | None = None
+    url: str | None = None
+    updated_at: datetime | None = None
+    stamp: str = ""
+    """What the source calls this version of it; empty where it has no name for it."""
+
+
+class OutOfReach(Exception):
+    """An item cannot be read now, but may still be there."""
+
+
+class Origin(Protocol):
+    """A source to read from. Several threads may read at a time."""
+
+    is_near: bool
+    """Whether reading is so fast that nobody needs to do it ahead."""
+
+    def items(self) -> Iterator[Item | Unread]:
+        """Lists what there is to read, in a steady order. Raises TellUser when the source itself cannot be read."""
+        ...
+
+    def read(self, item: Item, stamp: str) -> Content | None:
+        """Gives what an item holds; None when that is what it held when it had this stamp.
+
+        Raises Unfit for what is no document, OutOfReach or OSError for what may be one another time.
+        """
+        ...
+
+    def records(self, item: Item) -> BinaryIO:
+        """Opens a file of records, to be read line by line. Raises as `read` does."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a process lets its sources do."""
+
+    intranet_hosts: frozenset[str] = frozenset()
+    """Hosts that web addresses may lead to although they are not on the public internet."""
+    stamps: Path | None = None
+    """Folder in which the stamps of far sources are remembered; without it they are read whole each time."""
+    pace_s: float = 0.1
+    """Seconds between two requests to one host, where its robots.txt does not ask for more."""
+
+
+def address_of(source: str | Path) -> str:
+    """Gives a source's address as it is remembered: a path on this machine absolute, anything else as it stands.
+
+    Raises TellUser for an address that holds a password: it would be shown to whoever lists the sources.
+    """
+    text = str(source)
+    if text.startswith("file://"):
+        text = unquote(urlsplit(text).path)
+    if "://" not in text:
+        return str(Path(text).expanduser().resolve())
+    # `github://owner:repository@branch` only looks as if it had one.
+    if not text.startswith("github://") and urlsplit(text.partition("::")[0]).password is not None:
+        raise TellUser(f"{text.partition('://')[0]}://…: leave the password out of the address, it would be shown.")
+    return text
+
+
+def name_of(address: str) -> str:
+    """Gives the last part of an address, which names a source that has no other name."""
+    if "://" not in address:
+        return Path(address).name or "root"
+    last = address.rpartition("::")[2] if address.startswith(("zip://", "tar://")) else address
+    parts = [part for part in re.split(r"[/?#]+", last.partition("://")[2] or last) if part]
+    return unquote(parts[-1]) if parts else address.partition("://")[0]
+
+
+def open_origin(address: str, access: Access) -> Origin:
+    """Opens a source by its address. Raises TellUser when it can be none."""
+    if "://" not in address:
+        return Folder(Path(address))
+    if address.startswith(("http://", "https://")):
+        from retrieval.source_site import Site
+
+        return Site(address, access)
+    from retrieval.source_remote import Remote
+
+    return Remote(address)
+
+
+class Folder:
+    """A folder or a file on this machine."""
+
+    is_near = True
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def items(self) -> Iterator[Item | Unread]:
+        if self.root.is_file():
+            yield item_at(str(self.root), self.root.name)
+            return
+        try:
+            os.scandir(self.root).close()
+        except OSError as error:
+            raise TellUser(f"{self.root} cannot be read: {reason_of(error)}.") from error
+        refused: list[Unread] = []
+
+        def refuse(error: OSError) -> None:
+            refused.append(Unread(reason_of(error), keeps=Path(error.filename).relative_to(self.root).as_posix()))
+
+        for folder, folders, names in os.walk(self.root, onerror=refuse):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                file = Path(folder, name)
+                if not is_passed_over(name):
+                    yield item_at(str(file), file.relative_to(self.root).as_posix())
+        yield from refused
+
+    def read(self, item: Item, stamp: str) -> Content | None:
+        file = self._inside(item)
+        status = file.stat()
+        check_size(status.st_size)
+        return Content(file.read_bytes(), item.kind, updated_at=datetime.fromtimestamp(status.st_mtime, UTC))
+
+    def records(self, item: Item) -> BinaryIO:
+        return self._inside(item).open("rb")
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _inside(self, item: Item) -> Path:
+        file = Path(item.path)
+        if file != self.root and not file.resolve().is_relative_to(self.root.resolve()):
+            raise Unfit("is a link that leads out of the source")
+        return file
+
+
+def item_at(path: str, below: str) -> Item:
+    """Gives the item of a file, by its path below the source."""
+    place = PurePosixPath(below)
+    return Item(below, place.with_suffix("").as_posix(), path, place.suffix.lower())
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a file is hidden, or only dresses pages up (pictures, styles, scripts), so that nobody misses it."""
+    return name.startswith(".") or (mimetypes.guess_type(name)[0] or "").startswith(_DECORATION)
+
+
+def check_size(size: int) -> None:
+    """Raises Unfit for a file that is larger than a document can be."""
+    if size > MOST_BYTES:
+        raise Unfit(f"is larger than {MOST_BYTES // 1_000_000} MB")
+
+
+def reason_of(error: OSError) -> str:
+    """Gives the reason of an error as words."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
