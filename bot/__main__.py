@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bot.errors import FootnoteError
-from bot.learning import example_commands, tuning_commands, version_commands
+from bot.learning import example_commands, matrix_command, tuning_commands, version_commands
 from bot.shell import (
     AudienceOption,
     Json,
@@ -214,6 +214,9 @@ def evaluate(
         write(as_json, json_bytes(result))
     if str(as_json) != "-":
         print_summary(result)
+
+
+matrix_command.register(cli)
 
 
 @cli.command()

@@ -202,7 +202,7 @@ async def _ask(speech: Speech, case: Case, question: Question, run: _Run, key: s
         tokens_in=_estimated(spoken.characters_in) if spoken.tokens_in is None else spoken.tokens_in,
         tokens_out=_estimated(len(spoken.completion)) if spoken.tokens_out is None else spoken.tokens_out,
         tokens_are_counted=spoken.tokens_in is not None or arm.is_quoting,
-        problem=spoken.problem,
+        problem=spoken.problem or ("it took too long" if answered.status == "failed" else ""),
     )
 
 
