@@ -5,7 +5,7 @@ Slack's limits: 50 blocks a message, 3,000 characters a section, 12,000 a payloa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -141,6 +141,12 @@ def sections(lines: Iterable[str]) -> list[Block]:
         else:
             left_out += 1
     return [*map(section, blocks), *([context(f"and {left_out} more")] if left_out else [])]
+
+
+def listed(lines: Sequence[str]) -> tuple[str, list[Block] | None]:
+    """Lines as one text, or, where they are too long for that, as a message of sections that begins with the first."""
+    text = "\n".join(lines)
+    return (text, None) if len(text) <= SECTION_LIMIT else (lines[0], sections(lines))
 
 
 def consent(question_id: str) -> list[Block]:

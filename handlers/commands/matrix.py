@@ -19,4 +19,4 @@ async def shown(register: Register) -> Shown:
     if found is None:
         return f"No matrix was made yet. {HOW}", None
     head = f"*The matrix of {found.at:%d %B %Y}*, {found.questions} questions to each of {', '.join(found.arms)}"
-    return head, blocks.sections([escape(head), *(f"• {escape(line)}" for line in found.lines), HOW])
+    return blocks.listed([escape(head), *(f"• {escape(line)}" for line in found.lines), HOW])

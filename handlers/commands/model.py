@@ -17,7 +17,7 @@ from handlers import blocks
 from handlers.cards import person
 from handlers.commands.words import channel_in, in_slack
 from handlers.inbox import Commanded
-from handlers.mrkdwn import escape
+from handlers.mrkdwn import escape, to_plain
 from handlers.reviewing import Shown
 
 USE = (
@@ -48,8 +48,7 @@ class Model:
         try:
             match words:
                 case []:
-                    lines = [line async for line in self._status()]
-                    return lines[0], blocks.sections(lines)
+                    return blocks.listed([line async for line in self._status()])
                 case ["gate", id, *named] if len(named) < 2 and not reason:
                     return await self._gate(commanded, id, *named), None
                 case ["promote", id]:
@@ -62,7 +61,7 @@ class Model:
                     await promoting.canary(self._register, self._voices, id, [channel], by, override=reason)
                     return f"`{id}` answers in <#{channel}>, from the next answer on. {_ENDS}", None
                 case ["rollback", *why]:
-                    routing = await self._register.roll_back(by, " ".join(why) or reason)
+                    routing = await self._register.roll_back(by, to_plain(" ".join(why)) or reason)
                     return f"`{routing.live}` is live again, from the next answer on; no canary is left.", None
         except TellUser as error:
             raise TellUser(in_slack(str(error))) from error
@@ -116,7 +115,7 @@ def _overriding(arguments: list[str]) -> tuple[list[str], str]:
     """Parts the words of a command from the reason behind `override:`."""
     for index, word in enumerate(arguments):
         if word.lower().startswith("override:"):
-            return arguments[:index], " ".join([word[len("override:") :], *arguments[index + 1 :]]).strip()
+            return arguments[:index], to_plain(" ".join([word[len("override:") :], *arguments[index + 1 :]]))
     return arguments, ""
 
 

@@ -36,8 +36,7 @@ class Train:
         """Does what stands behind the word. Raises TellUser."""
         match arguments:
             case []:
-                lines = [line async for line in self._status()]
-                return lines[0], blocks.sections(lines)
+                return blocks.listed([line async for line in self._status()])
             case ["start"] | ["start", "few"]:
                 return await self._started(commanded.user_id, few=arguments[1:] == ["few"])
         raise TellUser(USE)

@@ -31,6 +31,8 @@ PAGES = {
 }
 RESET = "How do I reset an API key?"
 ADMIN_COMMANDS = ["status", "sources", "sources sync pages", "examples", "examples approve ex-00000000", "model"]
+ADMIN_COMMANDS += ["examples forget <@U0NOAH>", "examples pages", "train", "train start", "train start few", "matrix"]
+ADMIN_COMMANDS += ["model gate v1", "model promote v1 override: me", "model canary v1 <#C0HELP>", "model rollback"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -67,7 +69,7 @@ async def example_id(bot: RunningBot, word: str) -> str:
     """The id on the review card of the example whose question holds a word."""
     cards = (await bot.command("U0ADMIN", "C0HELP", "examples")).split('"divider"')
     (card,) = [card for card in cards if word in card]
-    return card.split("examples approve ")[1].split("`")[0]
+    return re.findall(r"`(ex-\w+)`", card)[0]
 
 
 # Commands
@@ -138,7 +140,10 @@ async def test_model_says_what_answers(bot: RunningBot) -> None:
         ("ask", "Write your question behind it"),
         ("ask    ", "Write your question behind it"),
         ("status now", "takes nothing behind it"),
-        ("model live", "takes nothing behind it"),
+        ("model live", "Use `/support model`"),
+        ("matrix now", "takes nothing behind it"),
+        ("train now", "Use `/support train`"),
+        ("examples forget Maya", "Mention a person"),
         ("sources forget pages", "Use `/support sources`"),
         ("sources sync", "Use `/support sources`"),
         ("sources sync nowhere", "nowhere"),
@@ -240,14 +245,14 @@ async def test_a_reaction_is_a_verdict_and_its_removal_takes_it_back(bot: Runnin
     assert await count_after("-1", remove=False, expected=0)
 
 
-async def test_a_verdict_in_a_direct_message_makes_no_example(bot: RunningBot) -> None:
-    """What is said in private is not learned from."""
+async def test_a_verdict_in_a_direct_message_makes_no_example_by_itself(bot: RunningBot) -> None:
+    """What is said in private is learned from only if its asker agrees."""
     dm = await bot.slack.open_dm("U0MAYA")
     reply = await answered(bot, "How do I reset an API key in private?", dm)
     before = len((await bot.slack.seen("U0MAYA"))["ephemerals"])
     await bot.slack.press("U0MAYA", dm, reply["ts"], "feedback", "up")
     seen = await bot.slack.wait_for_ephemeral("U0MAYA", count=before + 1)
-    assert seen[-1]["text"] == "Thank you, I noted that."
+    assert seen[-1]["text"].startswith("Thank you. Only you have seen this answer. May your question")
     assert not await candidates(bot, "in private")
     async with memory_of(bot) as memory:
         (value,) = await memory.redis.hvals(f"footnote:T0LOCAL:verdicts:T0LOCAL:{dm}:{reply['thread_ts']}")

@@ -4,6 +4,7 @@ holds a word that is nowhere else, so that a leak can be seen wherever it comes 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -116,7 +117,7 @@ async def test_an_example_keeps_the_audience_of_what_it_was_made_of(bot: Running
 
     shown = await eventually(card)
     assert RESTRICTED not in await bot.command("U0ADMIN", "C0HELP", "examples")
-    id = shown.split("examples approve ")[1].split("`")[0]
+    id = re.findall(r"`(ex-\w+)`", shown)[0]
     assert "no example" in await bot.command("U0ADMIN", "C0HELP", f"examples approve {id}")
     assert "is approved" in await bot.command("U0ADMIN", "C0INCIDENTS", f"examples approve {id}")
     for status in ("candidate", "approved"):
