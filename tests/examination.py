@@ -20,7 +20,8 @@ def _words(words: str) -> list[str]:
 
 
 THINGS = _words(
-    "printer scanner folder mailbox archive badge locker courier parcel ledger turnstile kiosk beacon pallet crane dock"
+    "printer scanner folder mailbox archive badge locker courier parcel ledger turnstile kiosk beacon pallet crane "
+    "dock conveyor sorter trolley scale"
 )
 TRAITS = _words(
     "warranty deposit queue buffer storage cooldown retention renewal inspection loading audit backup rental noise"
@@ -71,7 +72,7 @@ def held_out(number: int, **changes: Any) -> Example:
 
 
 def examination(size: int) -> list[Example]:
-    """So many held-out examples; up to 224 facts are all different."""
+    """So many held-out examples; up to 280 facts are all different."""
     return [held_out(number) for number in range(size)]
 
 

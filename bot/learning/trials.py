@@ -11,6 +11,7 @@ from dataclasses import replace
 from bot.answering import PersonaModel, Prompt, Voice, answer
 from bot.claims import STOP, read, stem
 from bot.errors import Broken, FootnoteError, ModelUnavailable, TryAgain
+from bot.learning.held_out import is_held_out
 from bot.learning.injections import planted
 from bot.learning.linting import unsupported
 from bot.learning.measures import CHARACTERS_PER_TOKEN, Outcome, Trial
@@ -43,7 +44,7 @@ def held_out_of(examples: Iterable[Example], persona: Persona) -> list[Trial]:
             question_id=example.id,
         )
         for example in sorted(examples, key=lambda one: one.id)
-        if example.is_held_out
+        if is_held_out(example)
         and example.status == "approved"
         and HUMAN in (example.produced_by, example.provider)
         and example.audience in (PUBLIC, WORKSPACE)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 BY = "command line"
 
-Version = Annotated[str, typer.Argument(metavar="VERSION", help="The version's id, such as v1; `train status` lists them.")]
+Version = Annotated[
+    str, typer.Argument(metavar="VERSION", help="The version's id, such as v1; `train status` lists them.")
+]
 Override = Annotated[str, typer.Option(help="Go on without a passed gate, for this reason; it is written down.")]
 
 
@@ -53,7 +55,7 @@ def gate(
     settings = load_settings(log_level="ERROR")
 
     async def measure() -> GateReport:
-        async with _open_desk(settings) as desk:
+        async with _open_desk(settings, is_asking=True) as desk:
             with progress_bar() as progress:
                 found = await gates.run_for(
                     version,
@@ -138,16 +140,20 @@ class _Desk:
 
 
 @asynccontextmanager
-async def _open_desk(settings: Settings) -> AsyncIterator[_Desk]:
+async def _open_desk(settings: Settings, *, is_asking: bool = False) -> AsyncIterator[_Desk]:
+    """Opens register, journal and voices; those that are to answer are shown examples, as in Slack."""
     from bot.learning.register import Register
     from bot.persona import load_persona
-    from bot.wiring import open_journal, open_voices, team_of
+    from bot.wiring import open_journal, open_thinking, open_voices, team_of
 
     async with AsyncExitStack() as stack:
         team_id = await team_of(settings)
         memory, journal = await stack.enter_async_context(open_journal(settings, team_id))
         versions = Register(memory.redis, team_id)
-        voices = await stack.enter_async_context(open_voices(settings, versions))
+        if is_asking:
+            voices = (await stack.enter_async_context(open_thinking(settings, versions, journal))).voices
+        else:
+            voices = await stack.enter_async_context(open_voices(settings, versions))
         yield _Desk(versions, journal, voices, load_persona(settings.persona_file))
 
 
