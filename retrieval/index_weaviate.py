@@ -182,11 +182,12 @@ class WeaviateIndex:
                     async with self._connection.use(WRITE_TIMEOUT_S) as client:
                         collection = client.collections.use(name).with_tenant(check_team(team_id))
                         await _delete(collection, Filter.by_property("source").equal(source))
-        async with self._writing() as client:
-            registry = client.collections.use(SOURCES).with_tenant(check_team(team_id))
-            await registry.data.delete_by_id(_source_id(source))
-            if await _target(client) != passages_name(self._form) and await _sources(client, team_id):
-                await self._go_live_when_whole(client)
+        with suppress(Absent):
+            async with self._connection.use(WRITE_TIMEOUT_S) as client:
+                registry = client.collections.use(SOURCES).with_tenant(check_team(team_id))
+                await registry.data.delete_by_id(_source_id(source))
+                if await _target(client) != passages_name(self._form) and await _sources(client, team_id):
+                    await self._go_live_when_whole(client)
 
     async def is_ready(self) -> bool:
         return await self._connection.is_ready()

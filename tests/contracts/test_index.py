@@ -60,6 +60,43 @@ async def test_unreadable_passages_do_not_crowd_out_readable_ones(library: Shelf
     assert await library.ids("secret number") == ["open"]
 
 
+async def test_a_forgotten_source_is_out_whole(library: Shelf) -> None:
+    """Its documents are found no more and its name is gone; another source with the same ids stays as it was."""
+    for source in ("wiki", "docs"):
+        await library.put("keys", f"Reset a key in the {source}.", source=source)
+        await library.index.save_source(library.team_id, Source(name=source, address=f"/{source}"))
+    await library.index.forget_source(library.team_id, "wiki")
+    (hit,) = await library.find("reset a key")
+    assert hit.passage.source == "docs"
+    assert await library.index.digests(library.team_id, "wiki") == {}
+    assert [source.name for source in await library.index.sources(library.team_id)] == ["docs"]
+    assert await library.index.count(library.team_id) == (1, 1)
+
+
+async def test_what_is_not_there_is_forgotten_without_a_word(library: Shelf) -> None:
+    """A team without anything, and a source that nobody has: nothing happens."""
+    await library.index.forget_source(library.team_id, "wiki")
+    await library.put("keys", "Reset a key.")
+    await library.index.forget_source(library.team_id, "wiki")
+    assert await library.ids("reset") == ["keys"]
+
+
+async def test_a_source_is_forgotten_in_every_form(index_kind: Kind) -> None:
+    """What an earlier model had embedded is kept for going back: of a forgotten source nothing is."""
+    team_id = new_team()
+    for version in ("1", "2"):
+        async with shelf(index_kind, team_id, version) as one:
+            await one.put("keys", "Reset a key.", source="wiki")
+            form = form_of(one.embedder.id, "test")
+            await one.index.save_source(team_id, Source(name="wiki", address="/wiki", form=form))
+    async with shelf(index_kind, team_id, "2") as newest:
+        await newest.index.forget_source(team_id, "wiki")
+    for version in ("1", "2"):
+        async with shelf(index_kind, team_id, version) as one:
+            assert await one.index.count(team_id) == (0, 0)
+            assert await one.index.digests(team_id, "wiki") == {}
+
+
 async def test_a_row_without_an_audience_is_unreadable(library: Shelf, index_kind: Kind) -> None:
     """A row that lost its audience is found by nobody."""
     await library.put("lost", "A lost page.")
