@@ -176,7 +176,10 @@ def read(text: str) -> Claims:
             if _add_number(token.lower, [other.lower for other in tokens[index + 1 : index + 3]], claims):
                 continue
         if token.is_negation:
-            is_denied = tokens[index + 1].lower != "only" if index + 1 < len(tokens) else False
+            following = tokens[index + 1].lower if index + 1 < len(tokens) else ""
+            is_denied = following not in ("", "only")
+            if following == "only":
+                claims.denied.add("only")
         elif token.is_empty or (token.lower in _UNITS and index and tokens[index - 1].has_digit):
             continue
         elif token.identifier:

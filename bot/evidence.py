@@ -18,6 +18,9 @@ ENOUGH = 0.5
 """Share of a sentence's content words that its passages must hold."""
 
 LONGEST_QUOTE = 400
+_SAME = 0.7
+"""Share of the other words that two sentences share which say the same of something else."""
+_FEWEST_SHARED = 3
 _MOST_SPANS = 3
 _MOST_MARKS = 3
 
@@ -215,5 +218,20 @@ def _overlap(sentence: Claims, claims: Claims) -> float:
 
 
 def _contradicts(sentence: Claims, claims: Claims) -> bool:
-    """Whether two sentences that are alike differ in a denial: of a word that both use, or by a word's opposite."""
-    return bool((sentence.denied ^ claims.denied) & sentence.words & claims.words) or opposed(sentence, claims)
+    """Whether two sentences that are alike differ in a denial (of a word that both use, or by a word's opposite), or
+    have one number or name in the place of another."""
+    both = (sentence.words | sentence.tokens) & (claims.words | claims.tokens)
+    return bool((sentence.denied ^ claims.denied) & both) or opposed(sentence, claims) or _swapped(sentence, claims)
+
+
+def _swapped(sentence: Claims, claims: Claims) -> bool:
+    """Whether one of two sentences that say the same has a number, a name or an identifier that the other lacks, and
+    the other way round: "Team costs 7 euros" and "Team costs 5 euros"."""
+    mine, its = sentence.words - sentence.names, claims.words - claims.names
+    if len(mine & its) < max(_SAME * max(len(mine), len(its)), _FEWEST_SHARED):
+        return False
+    my_values = {value for value, _ in sentence.numbers} | sentence.dates
+    its_values = {value for value, _ in claims.numbers} | claims.dates
+    if my_values - its_values - claims.date_parts and its_values - my_values - sentence.date_parts:
+        return True
+    return bool(sentence.names - claims.words - claims.tokens and claims.names - sentence.words - sentence.tokens)

@@ -51,9 +51,7 @@ def problems(example: Example, persona: Persona) -> list[str]:
     if not answer:
         return [*found, "It has no answer."]
     if answer != persona.refusal:
-        found += (
-            _fact_problems(example, persona) if example.passages else ["It has no passages that its facts rest on."]
-        )
+        found += fact_problems(example, persona) if example.passages else ["It has no passages that its facts rest on."]
     found += [f"The answer leaves the format: {problem}." for problem in format_problems(answer, persona)]
     return [*found, *_language_problems(example), *_privacy_problems(example)]
 
@@ -85,8 +83,8 @@ def marked(text: str, passages: Sequence[Passage], persona: Persona) -> Marked:
     return Marked("".join(pieces).strip(), tuple(left), frozenset(numbers))
 
 
-def _fact_problems(example: Example, persona: Persona) -> Iterator[str]:
-    """What the passages do not hold as the marks say."""
+def fact_problems(example: Example, persona: Persona) -> Iterator[str]:
+    """Yields why the answer is not held by the passages that its marks name, a reason for each sentence."""
     grounds = Grounds(example.passages)
     for one in _sentences(example.answer, persona):
         shown = f"“{one.text[:_SHOWN]}”"
