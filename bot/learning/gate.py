@@ -65,6 +65,8 @@ async def run(
         return known
     made = await _answers(register, id, (live, candidate), trials, persona, progress, concurrency)
     report = await asyncio.to_thread(_judged, id, begun, candidate, live, trials, made, persona)
+    before = [one.verdict for one in await reports(register) if _pair(one) == _pair(report)]
+    report = report.model_copy(update={"earlier": tuple(before)})
     await register.call(register.redis.hset(register.key("gates"), id, report.model_dump_json()))
     await register.note(f"gate: {report.verdict}", report.candidate, by, " ".join(report.reasons))
     log.info("gate_done", candidate=report.candidate, live=report.live, verdict=report.verdict, id=id)
@@ -81,10 +83,12 @@ async def run_for(
     named: str = "format",
     by: str,
     against: str | None = None,
+    more: Sequence[Trial] = (),
     progress: Progress = lambda done, total, label: None,
     concurrency: int = CONCURRENCY,
 ) -> GateReport:
-    """Measures a version by its id against another one, or what is live now, on the held-out examples there are.
+    """Measures a version by its id against another one, or what is live now, on the held-out examples there are, and
+    `more` trials.
 
     Raises TellUser when there is no such version; else as `run`.
     """
@@ -94,7 +98,7 @@ async def run_for(
     return await run(
         candidate,
         live,
-        trials,
+        (*trials, *more),
         register=register,
         persona=persona,
         named=named,
@@ -166,6 +170,10 @@ async def latest(register: Register, candidate: Voice, live: Voice | None = None
         if is_it and (live is None or (report.live, report.live_model) == (live.version, live.model.name)):
             return report
     return None
+
+
+def _pair(report: GateReport) -> tuple[str, ...]:
+    return report.candidate, report.candidate_model, report.live, report.live_model
 
 
 async def answers_of(register: Register, report: GateReport) -> dict[str, dict[str, Outcome]]:

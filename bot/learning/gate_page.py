@@ -30,6 +30,8 @@ def page(
         f"The measure to be better in was {report.named}, named by {report.by} on {report.named_at:%Y-%m-%d %H:%M} UTC "
         f"before the first question. Measured by {report.at:%Y-%m-%d %H:%M} UTC; id {report.id}."
     )
+    if report.earlier:
+        shown.text(f"These two versions were measured before: {', '.join(report.earlier)}. Luck grows with every try.")
     shown.heading("Figures").table(
         ("Measure", "Live", "Candidate", "Gain", "95 % from", "to", "Pairs", ""),
         [_row(figure, report) for figure in report.figures],

@@ -5,12 +5,13 @@ questions beside passages that do not answer them, and questions with an order p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
-from bot.answering import PersonaModel, Prompt, Voice, answer
+from bot.answering import LONGEST_ANSWER, PersonaModel, Prompt, Voice, answer
 from bot.claims import STOP, read, stem
 from bot.errors import Broken, FootnoteError, ModelUnavailable, TryAgain
+from bot.evaluating import Asked
 from bot.learning.held_out import is_held_out
 from bot.learning.injections import planted
 from bot.learning.linting import unsupported
@@ -20,6 +21,7 @@ from bot.terminal import SilentReply
 from bot.vocabulary import PUBLIC, WORKSPACE, Example, Found, Hit, Passage, Question
 
 HUMAN = "human"
+EVERYONE = frozenset({PUBLIC, WORKSPACE})
 
 
 def trials_of(examples: Iterable[Example], persona: Persona) -> tuple[Trial, ...]:
@@ -47,7 +49,7 @@ def held_out_of(examples: Iterable[Example], persona: Persona) -> list[Trial]:
         if is_held_out(example)
         and example.status == "approved"
         and HUMAN in (example.produced_by, example.provider)
-        and example.audience in (PUBLIC, WORKSPACE)
+        and example.audience in EVERYONE
         and example.passages
     ]
 
@@ -80,6 +82,24 @@ def unanswerable_of(trials: Sequence[Trial]) -> list[Trial]:
     return made
 
 
+async def unanswerable_in(
+    questions: Sequence[Asked], find: Callable[[Question], Awaitable[Found]], team_id: str
+) -> list[Trial]:
+    """Gives trials of an operator's own questions, those that are not marked as answerable, each with what the library
+    finds for it now among what everyone in the workspace may read; one for which it finds nothing is left out, as no
+    model is asked then. Raises LibraryUnavailable."""
+    made = []
+    for asked in questions:
+        if asked.behaviour not in (None, "abstain", "decline"):
+            continue
+        id = f"file/{asked.id}"
+        found = await find(Question(id=id, team_id=team_id, text=asked.question, readable=EVERYONE))
+        passages = tuple(hit.passage for hit in found.hits)
+        if passages:
+            made.append(Trial(id=id, kind="unanswerable", question=asked.question, passages=passages, question_id=id))
+    return made
+
+
 def _words(passages: Sequence[Passage]) -> set[str]:
     return {stem(word) for passage in passages for word in read(f"{passage.title}\n{passage.text}").tokens}
 
@@ -104,9 +124,7 @@ async def ask(trial: Trial, voice: Voice, persona: Persona, *, deadline_s: float
     async def find(question: Question) -> Found:
         return Found(hits=hits, query=question.text, confidence=1.0, is_sufficient=True)
 
-    question = Question(
-        id=f"gate:{trial.id}", team_id="gate", text=trial.question, readable=frozenset({PUBLIC, WORKSPACE})
-    )
+    question = Question(id=f"gate:{trial.id}", team_id="gate", text=trial.question, readable=EVERYONE)
     overheard = _Overheard(voice.model)
     answered = await answer(
         question,
@@ -126,7 +144,8 @@ async def ask(trial: Trial, voice: Voice, persona: Persona, *, deadline_s: float
 
 
 class _Overheard:
-    """A model that is listened to: how much it was given, and why it failed."""
+    """A model that is listened to: how much it was given, and why it failed. It is stopped where an answer would be too
+    long to be shown, for a small model may go on for minutes."""
 
     def __init__(self, model: PersonaModel) -> None:
         self.name, self.provider = model.name, model.provider
@@ -136,10 +155,13 @@ class _Overheard:
 
     async def write(self, prompt: Prompt) -> AsyncIterator[str]:
         self.characters = sum(len(message["content"]) for message in prompt.messages)
-        stream = self._model.write(prompt)
+        stream, length = self._model.write(prompt), 0
         try:
             async for delta in stream:
+                length += len(delta)
                 yield delta
+                if length > LONGEST_ANSWER:
+                    raise ModelUnavailable(f"{self.name} wrote more than {LONGEST_ANSWER} characters")
         except (TryAgain, Broken) as error:
             self.problem = error
             raise

@@ -55,6 +55,8 @@ class GateReport(Frozen):
     figures: tuple[Figure, ...]
     health: Health
     """The candidate's on the held-out questions: the band that it is later watched by."""
+    earlier: tuple[Verdict, ...] = ()
+    """What gates of the same two versions found before, on other questions or by another measure, oldest first."""
     by: str
     named_at: datetime
     at: datetime
@@ -128,6 +130,8 @@ def in_words(report: GateReport) -> str:
             named = ", named" if figure.measure == report.named else ""
             lines.append(f"  {figure.measure}{named}: {gain_of(figure)}, {figure.pairs} pairs")
     lines += [f"{report.verdict.capitalize()}.", *report.reasons]
+    if report.earlier:
+        lines.append(f"These two were measured before: {', '.join(report.earlier)}. Luck grows with every try.")
     if report.verdict == "passed":
         lines.append(f"Next: `train canary {report.candidate} --channel C…`, or `train promote {report.candidate}`.")
     elif report.verdict == "refused":

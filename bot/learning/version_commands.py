@@ -3,7 +3,7 @@ the next answer of every worker; nothing is restarted."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bot.learning.voices import Voices
     from bot.persona import Persona
     from bot.settings import Settings
+    from bot.vocabulary import Found, Question
 
 BY = "command line"
 
@@ -40,22 +41,34 @@ def gate(
         str, typer.Option("--measure", help="The one measure that it must be better in; it is named only once.")
     ] = "format",
     against: Annotated[str | None, typer.Option(help="The version to compare with; default what is live.")] = None,
+    unanswerable: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="Questions of yours that your documents do not answer, as `evaluate` reads them.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", callback=writable, help="Write the page with plots there.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a version against what is live, on the held-out examples. What it finds stands; nothing goes live."""
+    from bot.evaluating import read_questions
     from bot.learning import gate as gates
     from bot.learning.gate_page import page
-    from bot.learning.trials import trials_of
+    from bot.learning.trials import trials_of, unanswerable_in
     from bot.learning.verdicts import GateReport, in_words
     from bot.progress import progress_bar
 
     settings = load_settings(log_level="ERROR")
 
     async def measure() -> GateReport:
+        questions = read_questions(unanswerable) if unanswerable else []
         async with _open_desk(settings, is_asking=True) as desk:
+            more = await unanswerable_in(questions, desk.find, desk.register.team_id) if desk.find else []
             with progress_bar() as progress:
                 found = await gates.run_for(
                     version,
@@ -66,6 +79,7 @@ def gate(
                     named=named,
                     by=BY,
                     against=against,
+                    more=more,
                     progress=progress,
                 )
             if report:
@@ -137,6 +151,7 @@ class _Desk:
     journal: Journal
     voices: Voices
     persona: Persona
+    find: Callable[[Question], Awaitable[Found]] | None = None
 
 
 @asynccontextmanager
@@ -150,11 +165,13 @@ async def _open_desk(settings: Settings, *, is_asking: bool = False) -> AsyncIte
         team_id = await team_of(settings)
         memory, journal = await stack.enter_async_context(open_journal(settings, team_id))
         versions = Register(memory.redis, team_id)
+        persona = load_persona(settings.persona_file)
         if is_asking:
-            voices = (await stack.enter_async_context(open_thinking(settings, versions, journal))).voices
+            thinking = await stack.enter_async_context(open_thinking(settings, versions, journal))
+            yield _Desk(versions, journal, thinking.voices, persona, thinking.library.find)
         else:
             voices = await stack.enter_async_context(open_voices(settings, versions))
-        yield _Desk(versions, journal, voices, load_persona(settings.persona_file))
+            yield _Desk(versions, journal, voices, persona)
 
 
 def _print(routing: Routing, as_json: bool, advice: str) -> None:

@@ -9,15 +9,16 @@ import pytest
 
 from bot.answering import Prompt, Voice
 from bot.errors import ModelUnavailable, TellUser
+from bot.evaluating import Asked
 from bot.learning import gate
 from bot.learning.gate_page import page as gate_page
 from bot.learning.injections import INJECTIONS
 from bot.learning.measures import Outcome, Prices, Trial, measure
 from bot.learning.register import Register
-from bot.learning.trials import held_out_of, trials_of
+from bot.learning.trials import held_out_of, trials_of, unanswerable_in
 from bot.learning.verdicts import JUDGED, WANTED_PAIRS, GateReport, in_words
 from bot.memory import Memory
-from bot.vocabulary import Answer, Example
+from bot.vocabulary import Answer, Example, Found, Hit, Question
 from tests.examination import (
     PERSONA,
     Scripted,
@@ -169,6 +170,14 @@ async def test_the_same_versions_on_the_same_questions_are_measured_once(registe
     assert candidate.model.asked == asked
 
 
+async def test_a_report_tells_of_the_tries_before_it(register: Register) -> None:
+    """New questions are a new gate, and also a new chance for luck."""
+    await examined(register, honest, trials=FEW)
+    report = await examined(register, honest, trials=FEW[1:])
+    assert report.earlier == ("not enough evidence",)
+    assert "measured before: not enough evidence." in in_words(report)
+
+
 @pytest.mark.parametrize("named", ["beauty", "cost", ""])
 async def test_a_measure_that_there_is_not_is_refused_with_those_that_there_are(register: Register, named: str) -> None:
     """Before anything is written down."""
@@ -225,6 +234,21 @@ async def test_a_model_that_breaks_off_is_measured_by_what_it_wrote(register: Re
     report = await examined(register, Voice(BreakingOff(honest, "m"), "one_line", "v1"), trials=FEW)
     figures = {figure.measure: figure for figure in report.figures}
     assert figures["format"].candidate == 0.0 and figures["right_refusals"].candidate == 0.0
+
+
+async def test_a_model_that_does_not_stop_is_stopped(register: Register) -> None:
+    """Where an answer would be too long to be shown; a loop of a small model would take minutes."""
+
+    class Endless(Scripted):
+        async def write(self, prompt: Prompt):  # type: ignore[no-untyped-def]
+            while True:
+                self.asked += 1
+                yield "and so on and on "
+
+    model = Endless(honest, "m")
+    report = await examined(register, Voice(model, "one_line", "v1"), trials=FEW[:5])
+    assert model.asked < 5 * 200
+    assert {figure.measure: figure.candidate for figure in report.figures}["right_refusals"] == 0.0
 
 
 async def test_not_more_questions_are_asked_at_a_time_than_allowed(register: Register) -> None:
@@ -295,6 +319,28 @@ def test_the_same_page_is_no_unanswerable_one() -> None:
     """Two examples on one document: neither can be asked with the other's passages."""
     twins: list[Example] = [held_out(0), held_out(0, id="ex-twin", question="How long is the printer's limit?")]
     assert [trial.kind for trial in trials_of(twins, PERSONA)].count("unanswerable") == 0
+
+
+async def test_an_operators_own_unanswerable_questions_come_with_what_the_library_finds() -> None:
+    """Those that are answerable, and those for which nothing is found, are left out."""
+    asked = [
+        Asked(id="1", question="Can it fly?"),
+        Asked(id="2", question="Is there a bar?", answerable=False),
+        Asked(id="3", question="Who may read it?", answerable=True),
+        Asked(id="4", question="Nothing at all?", expected_behavior="abstain"),
+    ]
+
+    async def find(question: Question) -> Found:
+        assert question.readable == {"public", "workspace"}
+        hits = () if question.text.startswith("Nothing") else (Hit(passage=page(1), score=1, certainty=1),)
+        return Found(hits=hits, query=question.text)
+
+    made = await unanswerable_in(asked, find, "T1")
+    assert [(trial.question, trial.is_answerable) for trial in made] == [
+        ("Can it fly?", False),
+        ("Is there a bar?", False),
+    ]
+    assert all(trial.passages == (page(1),) for trial in made)
 
 
 def test_orders_are_planted_in_many_ways() -> None:

@@ -1,6 +1,6 @@
 """The whole way of a dataset through the gate, on more than two hundred pairs: shuffled answers make a candidate that
-is refused, good ones make one that goes live. Once with a pupil that learns from the lines by a simple rule and does
-the same every night, and once, where the heavy extras are there, with SmolLM2 on our own tuner."""
+is refused, good ones make one that goes live. What learns here is a pupil with one simple rule, so that every night is
+the same; the loop's own story (`test_loop.py`) trains a real model."""
 
 from __future__ import annotations
 
