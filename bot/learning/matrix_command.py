@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,7 @@ from bot.shell import AudienceOption, json_bytes, load_settings, readable, run, 
 from bot.vocabulary import WORKSPACE
 
 if TYPE_CHECKING:
+    from bot.answering import Demonstrate
     from bot.learning.arms import Arm
     from bot.settings import Settings
 
@@ -96,21 +99,30 @@ async def matrix_of(
     from bot.learning.arms import configured_arms
     from bot.learning.matrix import run_matrix
     from bot.learning.register import Register
-    from bot.wiring import endpoint_of, open_asking, open_journal
+    from bot.wiring import demonstrations, endpoint_of, has_model_server, open_asking, open_journal
 
     def endpoint(arm: Arm) -> tuple[str | None, str | None]:
         if arm.base_url is None:
             return endpoint_of(settings, arm.endpoint)
         return arm.base_url, os.environ.get(arm.api_key_env) if arm.api_key_env else None
 
-    async with open_asking(settings) as (team_id, thinking):
-        if arms is None and (settings.tuner_base_url or settings.openai_base_url or settings.openai_api_key):
-            async with open_journal(settings, team_id) as (memory, _):
-                known = Register(memory.redis, team_id)
-                arms = configured_arms(settings, await known.versions(), await known.jobs())
+    async with AsyncExitStack() as stack:
+        team_id, thinking = await stack.enter_async_context(open_asking(settings))
+        versions, jobs, nearest = [], [], None
+        if has_model_server(settings) or any(arm.nearest for arm in arms or ()):
+            memory, journal = await stack.enter_async_context(open_journal(settings, team_id))
+            known = Register(memory.redis, team_id)
+            versions, jobs = await known.versions(), await known.jobs()
+            if await journal.examples("approved"):
+
+                @cache
+                def nearest(count: int) -> Demonstrate:
+                    showing = settings.model_copy(update={"demonstrations": count})
+                    return demonstrations(showing, thinking.library, journal)
+
         return await run_matrix(
             asked,
-            arms or configured_arms(settings),
+            arms or configured_arms(settings, versions, jobs, has_examples=nearest is not None),
             find=thinking.library.find,
             endpoint=endpoint,
             persona=thinking.persona,
@@ -118,6 +130,7 @@ async def matrix_of(
             readable=readable,
             audience=audience,
             kept=kept,
+            nearest=nearest,
             timeout_s=settings.model_timeout_s,
             deadline_s=settings.answer_deadline_s,
             progress=progress,

@@ -3,8 +3,11 @@ in a small world of pages with one limit each."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import statistics
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -173,8 +176,6 @@ async def test_a_slower_arm_takes_longer_and_finding_is_part_of_its_time(servers
     """The tuned arm without retrieval is charged nothing for finding."""
 
     async def slowly(question: Question, k: int) -> Found:
-        import asyncio
-
         await asyncio.sleep(0.06)
         return await find(question, k)
 
@@ -355,3 +356,69 @@ async def test_the_page_and_the_shell_show_arms_figures_plots_and_claims(
     print_matrix(result)
     told = capsys.readouterr().out
     assert "quality posted" in told and "inventor" in told
+
+
+async def in_shell(folder: Path, *arguments: str | Path, **environment: str) -> tuple[int | None, str, str]:
+    """Runs `python -m bot …` on a folder of pages as an operator would, and gives status, stdout and stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "bot", *map(str, arguments)),
+        cwd=Path(__file__).parents[2],
+        env={"PATH": os.environ["PATH"], "DATA_DIR": str(folder / "data"), "COLUMNS": "200", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 100)
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+async def library(tmp_path: Path, data_dir: Path) -> Path:
+    """A folder whose library holds the pages; its questions are in `questions.jsonl`."""
+    (tmp_path / "pages").mkdir()
+    for topic in TOPICS:
+        (tmp_path / "pages" / f"{topic}.md").write_text(f"# About {topic}s\n\n{passage(topic).text}\n")
+    asked = "".join(one.model_dump_json() + "\n" for one in questions())
+    (tmp_path / "questions.jsonl").write_text(asked, encoding="utf-8")
+    done, _, problem = await in_shell(tmp_path, "ingest", tmp_path / "pages")
+    assert done == 0, problem
+    return tmp_path
+
+
+async def test_an_operator_compares_arms_of_a_file_in_the_shell(servers: Servers, library: Path) -> None:
+    """A page, JSON, and the answers beside it; the key is in none of them. The limit counts questions."""
+    key = "sk-canary-4711"
+    arms = [{"name": "reader", "model": "m", "base_url": servers.reading.base_url, "api_key_env": "MY_KEY"}]
+    (library / "arms.json").write_text(json.dumps([*arms, {"name": "quoting", "model": "quoting"}]))
+    status, out, problem = await in_shell(
+        library,
+        *("matrix", library / "questions.jsonl", "--arms", library / "arms.json", "--limit", "4"),
+        *("--report", library / "page.html", "--json", library / "figures.json"),
+        MY_KEY=key,
+    )
+    assert status == 0, problem
+    result = json.loads((library / "figures.json").read_text())
+    assert [case["id"] for case in result["cases"] if case["sort"] == "answer"] == list(TOPICS[:4])
+    assert value(result, "reader", "quality") == 1
+    assert "reader" in out and "page.html" in problem
+    written = [out, problem, *((library / name).read_text() for name in ("page.html", "page.answers.jsonl"))]
+    assert key not in "".join(written) + (library / "figures.json").read_text()
+    assert set(servers.reading.keys) == {f"Bearer {key}"}
+
+
+async def test_without_a_file_the_configured_model_is_compared(servers: Servers, library: Path) -> None:
+    """With each prompt that it can be given, and with the quoting persona; JSON alone goes to stdout."""
+    configured = {"PERSONA_MODEL": "m", "OPENAI_BASE_URL": servers.reading.base_url}
+    arguments = ("matrix", library / "questions.jsonl", "--limit", "2", "--json", "-")
+    status, out, problem = await in_shell(library, *arguments, **configured)
+    assert status == 0, problem
+    assert [one["name"] for one in json.loads(out)["arms"]] == ["full prompt", "plain", "grammar", "quoting"]
+    assert (library / "data" / "matrix.html").exists()
+
+
+async def test_a_wrong_file_of_arms_ends_with_a_sentence(library: Path) -> None:
+    """And with exit status 2, before anything is asked."""
+    (library / "arms.yaml").write_text("- {name: a, model: m, prompt: sonnet}")
+    arguments = ("matrix", library / "questions.jsonl", "--arms", library / "arms.yaml")
+    status, out, problem = await in_shell(library, *arguments)
+    assert (status, out) == (2, "")
+    assert "arm 1 (“a”): prompt" in problem and "Traceback" not in problem
