@@ -258,10 +258,12 @@ async def open_web(settings: Settings, *, host: str = "") -> AsyncIterator[int]:
 async def run_worker(settings: Settings) -> None:
     """Runs the process that does the work, until it is cancelled; then ends the running answers."""
     from bot.learning import end_dates
+    from bot.learning.correcting import recheck
     from bot.learning.following import Following, follow
     from bot.learning.gate import GateOrder, gate_duty
     from bot.learning.judging import Rules, trainable
     from bot.learning.register import Register
+    from bot.learning.tracing import put_aside
     from bot.learning.watch import Watch
     from bot.memory import memory_health
     from bot.worker import Duty, open_queue
@@ -285,6 +287,7 @@ async def run_worker(settings: Settings) -> None:
         tuning = await stack.enter_async_context(open_tuning(settings, register))
         audience = Audience(client, identity.slack_team_id, settings.admin_users)
         rules = Rules.of(settings)
+        standing = partial(thinking.library.standing, identity.team_id)
 
         async def memory_problems() -> list[str]:
             return list((await memory_health(memory.redis)).problems)
@@ -297,6 +300,7 @@ async def run_worker(settings: Settings) -> None:
             return await asyncio.to_thread(trainable, every, rules.persona, settings.trainable_providers)
 
         async def train(by: str, few: bool) -> TuningJob:
+            await put_aside(journal, standing)
             job = await tuning.start((await to_train_on())[0], rules.persona, by=by, few=few)
             if not job.has_ended:
                 await follow(queue, job.dataset)
@@ -319,7 +323,8 @@ async def run_worker(settings: Settings) -> None:
             train=train,
             order_gate=order_gate,
         )
-        reviewing = Reviewing(client, journal, audience, rules)
+        today = partial(recheck, journal, standing, find=thinking.library.find, register=register, rules=rules)
+        reviewing = Reviewing(client, journal, audience, rules, today)
         desk = Desk(
             client,
             journal,

@@ -3,10 +3,12 @@ decided on only by an admin who may read it, in a place where everybody may."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
-from bot.errors import TellUser
+import structlog
+
+from bot.errors import LibraryUnavailable, TellUser
 from bot.journal import Journal
 from bot.learning import examples
 from bot.vocabulary import Example, ExampleStatus
@@ -24,14 +26,25 @@ if TYPE_CHECKING:
 NOT_ADMIN = "That is for admins of this workspace. Ask one of them, or try `/support help`."
 STATUSES: dict[str, ExampleStatus] = {"approve": "approved", "reject": "rejected"}
 
+log = structlog.get_logger()
+
 Shown = tuple[str, list[blocks.Block] | None]
 
 
 class Reviewing:
     """The pages of cards, and what is pressed on them."""
 
-    def __init__(self, client: AsyncWebClient, journal: Journal, audience: Audience, rules: examples.Rules) -> None:
+    def __init__(
+        self,
+        client: AsyncWebClient,
+        journal: Journal,
+        audience: Audience,
+        rules: examples.Rules,
+        recheck: Callable[[], Awaitable[object]],
+    ) -> None:
+        """`recheck` brings the examples in line with the library of today."""
         self._client, self._journal, self._audience, self._rules = client, journal, audience, rules
+        self._recheck = recheck
 
     async def readable(self, user_id: str, channel_id: str) -> frozenset[str]:
         """Gives what an admin may be shown at a place: what both the admin and everybody there may read. Raises
@@ -45,6 +58,11 @@ class Reviewing:
 
     async def page(self, readable: frozenset[str], after: str = "") -> Shown:
         """Shows the examples that wait, oldest first: the first ones, or those after a certain one."""
+        if not after:
+            try:
+                await self._recheck()
+            except LibraryUnavailable as error:
+                log.warning("examples_not_rechecked", cause=str(error))
         waiting = await self._waiting(readable)
         last = await self._journal.example(after) if after else None
         rest = [one for one in waiting if last is None or _order(one) > _order(last)]
