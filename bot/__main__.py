@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.errors import FootnoteError
+from bot import source_commands
 from bot.learning import example_commands, matrix_command, tuning_commands, version_commands
 from bot.shell import (
     AudienceOption,
     Json,
-    explained,
     json_bytes,
     load_settings,
     print_json,
@@ -24,7 +23,7 @@ from bot.shell import (
 from bot.vocabulary import WORKSPACE, Question
 
 if TYPE_CHECKING:
-    from bot.vocabulary import Citation, IngestReport
+    from bot.vocabulary import Citation
 
 cli = typer.Typer(
     help="Footnote answers questions in Slack from your own documents, and cites every sentence.\n\n"
@@ -88,54 +87,7 @@ def ask(
         raise typer.Exit(1)
 
 
-@cli.command()
-def ingest(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help="Folders, files, or .jsonl files.")],
-    audience: Annotated[
-        str | None,
-        typer.Option(
-            help="Who may read pages that do not say it themselves: public, workspace, channel:ID or group:ID; "
-            "default what SOURCE had before, at first workspace."
-        ),
-    ] = None,
-    base_url: Annotated[str | None, typer.Option(help="Where the pages are on the web, for the links.")] = None,
-    name: Annotated[str | None, typer.Option(help="The source's name; default the last part of SOURCE.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Read documents into the library: what changed since the last time, and what is gone is removed."""
-    from bot.vocabulary import IngestReport, SourceFailure
-    from bot.wiring import open_library_of
-
-    if name and len(sources) > 1:
-        raise typer.BadParameter("one name fits one SOURCE only", param_hint="--name")
-    settings = load_settings()
-
-    async def read() -> list[tuple[str, IngestReport]]:
-        from bot.progress import progress_bar
-
-        if audience:
-            readable(audience)  # a wrong one is wrong for every source
-        reports = []
-        async with open_library_of(settings) as (team_id, library):
-            for source in sources:
-                try:
-                    with progress_bar() as progress:
-                        report = await library.ingest(
-                            team_id, source, name=name, audience=audience, base_url=base_url, progress=progress
-                        )
-                except FootnoteError as error:
-                    report = IngestReport(failed=(SourceFailure(source=source, reason=explained(error)),))
-                reports.append((source, report))
-        return reports
-
-    reports = run(read())
-    if as_json:
-        print_json(merged(report for _, report in reports))
-    else:
-        for source, report in reports:
-            print_report(source, report)
-    if any(report.is_total_failure for _, report in reports):
-        raise typer.Exit(1)
+source_commands.register(cli)
 
 
 @cli.command()
@@ -284,24 +236,6 @@ def doctor(as_json: Json = False) -> None:
 def citation_json(citation: Citation) -> dict[str, Any]:
     fields = ("number", "document_id", "title", "url", "quote")
     return {name: getattr(citation, name) for name in fields}
-
-
-def merged(reports: Any) -> dict[str, Any]:
-    """Adds up the reports of several sources."""
-    total: dict[str, Any] = {}
-    for report in reports:
-        for name, value in report.model_dump(mode="json").items():
-            total[name] = total[name] + value if name in total else value
-    return total
-
-
-def print_report(source: str, report: IngestReport) -> None:
-    typer.echo(
-        f"{source}: {report.added} added, {report.changed} changed, {report.unchanged} unchanged, "
-        f"{report.removed} removed, {len(report.failed)} failed; {report.passages} passages in {report.seconds:.1f} s"
-    )
-    for failure in report.failed:
-        typer.echo(f"  {failure.source}: {failure.reason}")
 
 
 if __name__ == "__main__":

@@ -127,10 +127,7 @@ class Library:
             terms = "\n".join((READING, address, told.audience, told.base_url or ""))
             stamps = Stamps(stamps_file(self._access.stamps, team_id, name), terms)
             sync = Sync(team_id, told, reader, self._index, self._embedder, self._ingesting, stamps)
-            report = await sync.run(self._form, progress)
-        if report.has_emptied:
-            log.warning("source_emptied", source=name, address=address, removed=report.removed_ids[:100])
-        return report
+            return await sync.run(self._form, progress)
 
     async def sync(self, team_id: str, name: str, progress: Progress | None = None) -> IngestReport:
         """Syncs a source that was ingested before, by its name. Raises TellUser when there is none of that name."""

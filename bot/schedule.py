@@ -1,0 +1,67 @@
+"""Sources that are synced by themselves. Every worker looks now and then which are due, and queues them; the queue sees
+to it that one source is synced by one worker at a time, and that a killed worker's sync is taken up by another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import quote
+
+import structlog
+
+from bot.errors import TellUser, TryAgain
+from bot.vocabulary import IngestReport
+from bot.worker import Duty, Queue
+
+LOOK_S = 60
+"""Seconds between two looks."""
+NAMED_IN_LOG = 50
+
+log = structlog.get_logger()
+
+
+class Schedule:
+    """The duty of syncing, and the looks."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        due: Callable[[], Awaitable[list[str]]],
+        sync: Callable[[str], Awaitable[IngestReport]],
+        look_s: float = LOOK_S,
+    ) -> None:
+        self._queue, self._due, self._sync, self._look_s = queue, due, sync, look_s
+
+    @property
+    def duties(self) -> Mapping[str, Duty]:
+        """The duty of each kind of job."""
+        return {"sync": Duty(self.sync)}
+
+    async def sync(self, name: str) -> None:
+        """Syncs a source. One that cannot be read now is tried again when it is due again."""
+        try:
+            report = await self._sync(name)
+        except TellUser as error:
+            log.warning("source_not_read", source=name, cause=str(error))
+            return
+        log.info("source_synced", source=name, **report.model_dump(exclude={"failed"}), failed=len(report.failed))
+        for failure in report.failed[:NAMED_IN_LOG]:
+            log.warning("document_not_read", source=name, place=failure.source, reason=failure.reason)
+        if report.has_emptied:
+            log.warning("source_emptied", source=name, removed=report.removed_ids[:NAMED_IN_LOG])
+
+    async def look(self) -> None:
+        """Queues what is due."""
+        for name in await self._due():
+            key = quote(name, safe="")
+            await self._queue.add("sync", name, key=f"sync:{key}", thread=f"source:{key}")
+
+    async def keep(self) -> None:
+        """Looks again and again, until it is cancelled."""
+        while True:
+            try:
+                await self.look()
+            except TryAgain as error:
+                log.warning("schedule_not_kept", cause=str(error), again_in_s=self._look_s)
+            await asyncio.sleep(self._look_s)
