@@ -63,7 +63,10 @@ def ingest(
         raise typer.BadParameter("one name fits one SOURCE only", param_hint="--name")
 
     async def read(library: Library, team_id: str, source: str, progress: Progress) -> IngestReport:
-        report: IngestReport = await library.ingest(team_id, source, name=name, audience=audience, base_url=base_url, progress=progress)
+        report: IngestReport = await library.ingest(
+            team_id, source, name=name, audience=audience, base_url=base_url, progress=progress
+        )
+        return report
 
     _read_each(sources, read, as_json, audience)
 

@@ -266,6 +266,7 @@ async def run_worker(settings: Settings) -> None:
     from bot.learning.tracing import put_aside
     from bot.learning.watch import Watch
     from bot.memory import memory_health
+    from bot.schedule import Schedule
     from bot.worker import Duty, open_queue
     from handlers.audience import Audience
     from handlers.commands.support import Support, Works
@@ -338,6 +339,10 @@ async def run_worker(settings: Settings) -> None:
         learning = Learning(client, journal, register, audience, thinking.library.find, reviewing, rules)
         gate = gate_duty(thinking.voices, register, journal, thinking.persona, learning.gate_told)
         following = Following(tuning, queue, learning.tuning_ended)
+        schedule = Schedule(
+            queue, partial(thinking.library.due, identity.team_id), partial(thinking.library.sync, identity.team_id)
+        )
+        await stack.enter_async_context(_beside(schedule.keep()))
         await stack.enter_async_context(
             _beside(end_dates.watch(register, partial(end_of, settings), settings.persona_model))
         )
@@ -349,6 +354,7 @@ async def run_worker(settings: Settings) -> None:
                 **desk.duties,
                 **learning.duties,
                 **following.duties,
+                **schedule.duties,
                 "gate": Duty(gate, apology="gate_failed"),
             },
             concurrency=settings.worker_concurrency,
@@ -419,6 +425,7 @@ def _report_line(name: str, report: object) -> str:
     return (
         f"*{name}*: {report.added} added, {report.changed} changed, {report.unchanged} unchanged, "
         f"{report.removed} removed, {len(report.failed)} failed, in {report.seconds:.1f} s{failed}"
+        + (f"\n:warning: It is *empty now*: {', '.join(report.removed_ids[:10])} …" if report.has_emptied else "")
     )
 
 
