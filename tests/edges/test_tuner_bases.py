@@ -182,7 +182,12 @@ def test_what_a_killed_process_left_unfinished_is_made_anew(tmp_path: Path) -> N
     unfinished = tmp_path / "thing.unfinished"
     unfinished.mkdir()
     (unfinished / "stale").write_text("x")
-    made = made_once(tmp_path / "thing", lambda folder: (folder.mkdir(), (folder / "new").write_text("x"))[0])
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "new").write_text("x")
+
+    made = made_once(tmp_path / "thing", make)
     assert [file.name for file in made.iterdir()] == ["new"]
 
 

@@ -13,6 +13,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -174,9 +175,15 @@ class Serving:
         parameters.cors_origins = ""
         parameters.verbosity = -1
         try:
-            return xllamacpp.Server(parameters)
-        except Exception as problem:
+            server = xllamacpp.Server(parameters)
+        except RuntimeError as problem:
             raise Refused("base_not_loaded", f"llama.cpp cannot load the model '{name}': {problem}") from problem
+        # It listens before its own loop runs, and stopping it in between would wait for ever, with Python's lock held.
+        asking = HTTPConnection(server.listening_address.removeprefix("http://"), timeout=60)
+        asking.request("GET", "/lora-adapters", headers={"Authorization": f"Bearer {self._key}"})
+        asking.getresponse().read()
+        asking.close()
+        return server
 
     def _retire(self, engine: _Engine) -> None:
         async def wait_and_stop() -> None:
