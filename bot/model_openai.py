@@ -37,6 +37,10 @@ class _Hopeless(ModelUnavailable):
     """Failed in a way that asking again at once would not change."""
 
 
+class CutOff(_Hopeless):
+    """The text reached its greatest length; all of it up to there was given."""
+
+
 class OpenAIModel:
     """Writes through `/chat/completions`; see `answering.PersonaModel`. One client is kept until `aclose`."""
 
@@ -101,13 +105,14 @@ class OpenAIModel:
                     if text:
                         yield text
                     if length >= LONGEST_COMPLETION:
-                        raise _Hopeless(f"{self.name} wrote {LONGEST_COMPLETION} characters and did not stop")
+                        raise CutOff(f"{self.name} wrote {LONGEST_COMPLETION} characters and did not stop")
         if rest := thoughts.rest()[: LONGEST_COMPLETION - length]:
             yield rest
         if finish is None:
             raise ModelUnavailable(f"{self.name} broke off before the end of its answer")
         if finish in ("length", "content_filter"):
-            raise _Hopeless(f"{self.name} was stopped by its server: {finish}")
+            kind = CutOff if finish == "length" else _Hopeless
+            raise kind(f"{self.name} was stopped by its server: {finish}")
         if not length and not rest:
             raise ModelUnavailable(f"{self.name} wrote nothing")
 

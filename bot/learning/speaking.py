@@ -19,7 +19,7 @@ from bot.answering import PersonaModel, Prompt
 from bot.defusing import visible
 from bot.errors import Broken, FootnoteError
 from bot.learning.arms import Arm
-from bot.model_openai import OpenAIModel
+from bot.model_openai import CutOff, OpenAIModel
 from bot.model_quoting import QuotingModel
 from bot.persona import Persona, messages, short_messages
 from bot.sentences import MARK
@@ -117,6 +117,8 @@ class Speaker:
                     if spoken.first_ms is None:
                         spoken.first_ms = (time.perf_counter() - began) * 1_000
                     spoken.completion += delta
+        except CutOff:
+            pass  # a model that rambles until it is stopped is measured by what it wrote
         except FootnoteError as error:
             spoken.problem, problem = self._without_key(str(error)), error
         if self.arm.prompt == "grammar":

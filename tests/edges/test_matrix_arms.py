@@ -137,6 +137,17 @@ async def test_single_failures_are_counted_and_asked_again_the_next_time(server:
     assert again["summary"]["shaky"]["failed"]["value"] == 0
 
 
+async def test_a_model_that_rambles_until_it_is_stopped_is_measured_by_what_it_wrote(server: ScriptedModel) -> None:
+    """That is no failure of the server, and the arm is not given up."""
+    async with ScriptedModel() as rambler:
+        rambler.always(text("And so on, and on, and on, and on, and on", finish="length"))
+        result = await compare([arm(rambler, "rambler")], questions(TOPICS[:6]))
+    summary = result["summary"]["rambler"]
+    assert summary["failed"]["value"] == 0 and summary["answers"]["value"] == 0
+    assert summary["raw_format"]["value"] == 0
+    assert len(rambler.requests) == len(result["cases"]) + 1
+
+
 async def test_a_server_that_refuses_a_temperature_is_asked_without(server: ScriptedModel) -> None:
     """As those of reasoning models do; nothing else is left out."""
 
