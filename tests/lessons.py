@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 from bot.learning.held_out import is_held_out
+from bot.learning.tracing import IMPORTED
 from bot.vocabulary import Example
 from tests.nouns import MAYA, PASSAGE, TEAM
 
@@ -24,6 +25,7 @@ def example(number: int = 1, **changes: Any) -> Example:
         update={
             "id": f"p{number}",
             "document_id": f"keys-{number}",
+            "source": IMPORTED,
             "text": f"To reset API key {number}, open Settings.",
         }
     )

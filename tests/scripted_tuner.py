@@ -45,10 +45,13 @@ class ScriptedTuner:
         self.delays_s: dict[str, float] = {}
         """By route (`upload`, `create`, `retrieve`, …): half is waited before the deed, half after it."""
         self.calls: list[str] = []
+        self.doing: list[str] = []
+        """The routes that are being answered just now."""
         self.asked: list[JSON] = []
         """The bodies of the jobs that were asked for, with their idempotency keys."""
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
-        self._steps: dict[str, deque[str]] = {}
+        self.steps: dict[str, deque[str]] = {}
+        """What lies before each job."""
         self._by_key: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
@@ -105,8 +108,15 @@ class ScriptedTuner:
             request.transport.close()
             return web.Response()
 
+        async def noted(request: web.Request) -> web.StreamResponse:
+            self.doing.append(name)
+            try:
+                return await handle(request)
+            finally:
+                self.doing.remove(name)
+
         async def undisturbed(request: web.Request) -> web.StreamResponse:
-            return await asyncio.shield(handle(request))  # what was asked for is done, whoever hangs up
+            return await asyncio.shield(noted(request))  # what was asked for is done, whoever hangs up
 
         return undisturbed
 
@@ -143,14 +153,14 @@ class ScriptedTuner:
             return _error(400, message=f"There is no file '{body['training_file']}'.", param="training_file")
         id = f"ftjob-{next(self._numbers)}"
         self._by_key[key] = id
-        self._steps[id] = deque(self.way)
+        self.steps[id] = deque(self.way)
         self.jobs[id] = {
             "id": id,
             "object": "fine_tuning.job",
             "created_at": int(time.time()),
             "model": body["model"],
             "training_file": body["training_file"],
-            "status": self._steps[id].popleft(),
+            "status": self.steps[id].popleft(),
             "fine_tuned_model": None,
             "error": None,
             "metadata": body.get("metadata") if self.keeps_metadata else None,
@@ -168,8 +178,8 @@ class ScriptedTuner:
         id = request.match_info["id"]
         if id not in self.jobs:
             return _error(404, message=f"Could not find fine tune: {id}", code="fine_tune_not_found")
-        if self._steps[id]:
-            status = self._steps[id].popleft()
+        if self.steps[id]:
+            status = self.steps[id].popleft()
             self.jobs[id]["status"] = status
             if status == "succeeded":
                 self.jobs[id]["fine_tuned_model"] = f"ft:{BASE}:scripted::{id}"

@@ -133,7 +133,7 @@ async def watch(
     tuning: Tuning, job: TuningJob, progress: Progress, *, until_done: bool, patience_s: float = PATIENCE_S
 ) -> TuningJob:
     """Advances a job until it has ended, or until the tuner has it, and shows how far it is. Raises TryAgain when the
-    tuner is away for longer than `patience_s`, and what `Tuning.advance` raises."""
+    tuner does not take the job, or is then away for longer than `patience_s`, and what `Tuning.advance` raises."""
     away_since: float | None = None
     looked_at = False
     while not job.has_ended and (until_done or not looked_at or job.job_id is None):
@@ -142,7 +142,7 @@ async def watch(
             next_job = await tuning.advance(job.dataset)
         except TryAgain as error:
             away_since = away_since or time.monotonic()
-            if time.monotonic() - away_since >= patience_s:
+            if job.job_id is None or time.monotonic() - away_since >= patience_s:
                 raise
             progress(round(job.progress * 100), 100, str(error)[:80])
             await asyncio.sleep(LOOK_S)
@@ -170,12 +170,15 @@ class _School:
     queue: Queue
 
     async def put_aside(self) -> None:
-        """Puts aside what rests on documents that have changed. Raises TryAgain when the library is away."""
+        """Puts aside what rests on documents that have changed, and says so. Raises TryAgain when the library is
+        away."""
         from bot.learning.tracing import put_aside
         from bot.wiring import open_library_of
 
         async with open_library_of(self.settings) as (team_id, library):
-            await put_aside(self.journal, partial(library.standing, team_id))
+            found = await put_aside(self.journal, partial(library.standing, team_id))
+        if found:
+            typer.echo(f"Put aside, because the pages behind them have changed: {len(found)}.", err=True)
 
     async def examples(self) -> tuple[list[Example], list[tuple[Example, str]]]:
         """Gives the examples to train on, and the others with their reasons."""

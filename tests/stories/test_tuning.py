@@ -245,6 +245,27 @@ async def test_what_was_done_although_nobody_heard_of_it_is_not_done_again(
         assert len(tuner.jobs) == len(tuner.files) == 1
 
 
+async def test_a_creation_that_is_still_under_way_is_not_asked_for_as_another_one(
+    process: Tuning, tuner: ScriptedTuner, register: Register
+) -> None:
+    """Its process is gone before the server has the job, and the next one finds none: the same key makes it the same
+    request."""
+    job = await process.advance((await started(process)).dataset)
+    tuner.delays_s["create"] = 1.0
+    dying = asyncio.create_task(process.advance(job.dataset))
+    await eventually(lambda: _is_doing(tuner, "create"))
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+    assert tuner.jobs == {}
+    async with tuning_at(tuner.base_url, register) as other:
+        assert (await ended(other, job)).status == "succeeded"
+    assert len(tuner.jobs) == 1 and tuner.calls.count("create") == 2
+
+
+async def _is_doing(tuner: ScriptedTuner, call: str) -> bool:
+    return call in tuner.doing
+
+
 async def test_a_provider_that_dies_between_upload_and_creation_is_waited_for(
     tuner: ScriptedTuner, register: Register, process: Tuning
 ) -> None:
