@@ -4,6 +4,7 @@ versions of the persona by these figures, and the decision matrix its arms. They
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,7 @@ from bot.defusing import visible
 from bot.evidence import Grounds
 from bot.learning.linting import language
 from bot.persona import Persona, format_problems
-from bot.sentences import Splitter, lead_and_body
+from bot.sentences import MARK, Splitter, lead_and_body
 from bot.vocabulary import Answer, Frozen, Passage
 
 CHARACTERS_PER_TOKEN = 4
@@ -128,7 +129,7 @@ def manner(trial: Trial, answer: Answer, persona: Persona) -> dict[str, float]:
         "raw_format": float(not format_problems(answer.completion, persona)),
     }
     if answer.status == "answered":
-        figures["words"] = float(len(answer.text.split()))
+        figures["words"] = float(len(re.sub(MARK, " ", answer.text).split()))
         wanted = language(trial.reference or "") or language("\n".join(one.text for one in trial.passages))
         written = language(answer.completion)
         if wanted and written:

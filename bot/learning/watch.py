@@ -96,8 +96,11 @@ class Watch:
         now = await self.health(version)
         if now.answers < FEWEST:
             return
-        known = [await self.health(predecessor), *(await self._at_the_gate(version))]
-        if reason := worse_than(now, [one for one in known if one.answers >= FEWEST]):
+        known = [one for one in [await self.health(predecessor)] if one.answers >= FEWEST]
+        if known and not worse_than(now, known):
+            return  # as after nearly every answer: the gate's reports are read only when they matter
+        known += [one for one in await self._at_the_gate(version) if one.answers >= FEWEST]
+        if reason := worse_than(now, known):
             await self._take_back(version, routing, reason)
 
     async def _at_the_gate(self, version: str) -> list[Health]:
