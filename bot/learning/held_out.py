@@ -5,10 +5,10 @@ list: the same thread falls on the same side on every machine, today and next ye
 from __future__ import annotations
 
 import hashlib
-import math
 import re
-from collections import Counter, defaultdict
+import sys
 from collections.abc import Iterable, Sequence
+from zlib import crc32
 
 from bot.claims import STOP, stem
 from bot.vocabulary import Example
@@ -16,6 +16,7 @@ from bot.vocabulary import Example
 SHARE = 0.2
 NEAR = 0.7
 """Share of their letters' triples, of all that two questions have, from which on they ask nearly the same."""
+BITS = 512
 _Read = tuple[frozenset[str], frozenset[str]]
 _WORD = re.compile(r"\w+(?:[-.:_/]\w+)*")
 
@@ -36,29 +37,36 @@ class Neighbours:
     """Questions, made ready to be searched for near-duplicates: exact, and quick also for tens of thousands.
 
     Questions are compared by the triples of letters of their words' stems, so that order, endings, fill words and a
-    slip of the pen make no difference; other numbers or identifiers make another question. Two sets that share as much
-    as NEAR share one of their rarest members (prefix filtering), so few are compared at all.
+    slip of the pen make no difference; other numbers or identifiers make another question. A map of 512 bits for each
+    question tells at least how many triples another one lacks, so few are compared in earnest.
     """
 
     def __init__(self, questions: Iterable[str]) -> None:
+        import numpy as np
+
         self._read = [_read(question) for question in questions]
-        self._counts = Counter(triple for triples, _ in self._read for triple in triples)
-        self._holding: defaultdict[str, list[int]] = defaultdict(list)
-        for index, (triples, _) in enumerate(self._read):
-            for triple in self._rarest(triples):
-                self._holding[triple].append(index)
+        self._sizes = np.array([len(triples) for triples, _ in self._read], dtype=np.int64)
+        self._maps = np.frombuffer(b"".join(_map(triples) for triples, _ in self._read), dtype=np.uint64)
+        self._maps = self._maps.reshape(len(self._read), BITS // 64)
 
     def of(self, question: str) -> list[int]:
         """Gives the indexes of the near-duplicates of a question, lowest first; of a question that is among them, its
         own too."""
-        mine = _read(question)
-        candidates = {index for triple in self._rarest(mine[0]) for index in self._holding.get(triple, ())}
-        return sorted(index for index in candidates if _is_near(mine, self._read[index]))
+        import numpy as np
 
-    def _rarest(self, triples: frozenset[str]) -> list[str]:
-        """So many triples, the rarest first, that two near ones must share one of them."""
-        kept = len(triples) - math.ceil(NEAR * len(triples)) + 1
-        return sorted(triples, key=lambda triple: (self._counts[triple], triple))[:kept]
+        mine = _read(question)
+        my_map = np.frombuffer(_map(mine[0]), dtype=np.uint64)
+        lacked = np.bitwise_count(my_map & ~self._maps).sum(axis=1, dtype=np.int64)
+        shared = np.minimum(len(mine[0]) - lacked, self._sizes)
+        candidates = np.flatnonzero(shared >= NEAR * (len(mine[0]) + self._sizes - shared))
+        return [int(index) for index in candidates if _is_near(mine, self._read[index])]
+
+
+def _map(triples: frozenset[str]) -> bytes:
+    bits = 0
+    for triple in triples:
+        bits |= 1 << crc32(triple.encode()) % BITS
+    return bits.to_bytes(BITS // 8, sys.byteorder)
 
 
 def _is_near(one: _Read, other: _Read) -> bool:

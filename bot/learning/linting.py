@@ -48,8 +48,8 @@ def problems(example: Example, persona: Persona) -> list[str]:
     may be read by everyone, or comes from a model whose words may be trained on is not asked here."""
     answer = example.answer.strip()
     found = [*_size_problems(example)]
-    if not answer:
-        return [*found, "It has no answer."]
+    if found or not answer:
+        return found or ["It has no answer."]
     if answer != persona.refusal:
         found += fact_problems(example, persona) if example.passages else ["It has no passages that its facts rest on."]
     found += [f"The answer leaves the format: {problem}." for problem in format_problems(answer, persona)]
@@ -76,7 +76,8 @@ def marked(text: str, passages: Sequence[Passage], persona: Persona) -> Marked:
     numbers: set[int] = set()
     for one in _sentences(text, persona):
         held = [] if one.text == persona.refusal else grounds.supporting(one.claims, one.numbers)
-        pieces.append(one.lead + with_marks(one.text, [index + 1 for index, _ in held]))
+        marks = [index + 1 for index, _ in held]
+        pieces.append(one.lead + (with_marks(one.text, marks) if marks else one.text))
         if not held and _is_fact(one) and one.text != persona.refusal:
             left.append(one.text)
         numbers |= {index + 1 for index, _ in held}
