@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -18,6 +19,7 @@ from bot.memory import Memory
 from bot.vocabulary import CONFIGURED, Answer, ModelVersion
 from tests.examination import PERSONA, examination, honest, voice, wordy
 from tests.keys import keys_without_ttl
+from tests.small_library import bot_that_knows, eventually, memory_of, page
 
 GOOD = "Keys expire after 90 days [1]."
 OFF_FORMAT = "Sure! Keys expire after 90 days [1]."
@@ -207,7 +209,7 @@ async def test_what_no_model_wrote_is_passed_over(register: Register, watch: Wat
     assert (await watch.health(CONFIGURED)).answers == 0
 
 
-async def test_a_memory_that_is_away_harms_no_answer(tmp_path: object) -> None:
+async def test_a_memory_that_is_away_harms_no_answer() -> None:
     """The answer is given before, and the log says that nobody looked."""
     redis = Redis.from_url("redis://127.0.0.1:1/0", decode_responses=True)
 
@@ -228,3 +230,18 @@ async def test_an_answer_does_not_wait_for_the_watch(register: Register) -> None
         watch.saw(answer(CONFIGURED))
         assert (await watch.health(CONFIGURED)).answers in (0, 1)
     assert (await watch.health(CONFIGURED)).answers == 1
+
+
+async def test_the_worker_watches_its_answers(tmp_path: Path) -> None:
+    """One question in Slack, one sign in the memory."""
+    words = page("Keys", "Keys expire after 90 days.")
+    async with bot_that_knows(tmp_path, {"keys": words}, SUFFICIENCY_THRESHOLD="0.3") as bot:
+        await bot.ask("U0MAYA", "C0HELP", "<@U0FOOTNOTE> When do keys expire?")
+        async with memory_of(bot) as memory:
+            watch = Watch(Register(memory.redis, "T0LOCAL"), PERSONA)
+
+            async def seen() -> Health | None:
+                health = await watch.health(CONFIGURED)
+                return health if health.answers else None
+
+            assert await eventually(seen) == Health(answers=1)
