@@ -15,7 +15,7 @@ from bot.learning.voices import Voices
 from bot.vocabulary import CONFIGURED, ModelVersion
 from handlers import blocks
 from handlers.cards import person
-from handlers.commands.words import channel_in, in_slack
+from handlers.commands.words import channel_in
 from handlers.inbox import Commanded
 from handlers.mrkdwn import escape, to_plain
 from handlers.reviewing import Shown
@@ -45,26 +45,23 @@ class Model:
         """Does what stands behind the word. Raises TellUser."""
         words, reason = _overriding(arguments)
         by = commanded.user_id
-        try:
-            match words:
-                case []:
-                    return blocks.listed([line async for line in self._status()])
-                case ["gate", id, *named] if len(named) < 2 and not reason:
-                    return await self._gate(commanded, id, *named), None
-                case ["promote", id]:
-                    await promoting.promote(self._register, self._voices, id, by, override=reason)
-                    return f"`{id}` is live everywhere, from the next answer on. {_BACK}", None
-                case ["canary", "end", channel] if not reason:
-                    return await self._end_canary(channel, by), None
-                case ["canary", id, channel]:
-                    channel = channel_in(channel, "/support model canary V #CHANNEL")
-                    await promoting.canary(self._register, self._voices, id, [channel], by, override=reason)
-                    return f"`{id}` answers in <#{channel}>, from the next answer on. {_ENDS}", None
-                case ["rollback", *why]:
-                    routing = await self._register.roll_back(by, to_plain(" ".join(why)) or reason)
-                    return f"`{routing.live}` is live again, from the next answer on; no canary is left.", None
-        except TellUser as error:
-            raise TellUser(in_slack(str(error))) from error
+        match words:
+            case []:
+                return blocks.listed([line async for line in self._status()])
+            case ["gate", id, *named] if len(named) < 2 and not reason:
+                return await self._gate(commanded, id, *named), None
+            case ["promote", id]:
+                await promoting.promote(self._register, self._voices, id, by, override=reason)
+                return f"`{id}` is live everywhere, from the next answer on. {_BACK}", None
+            case ["canary", "end", channel] if not reason:
+                return await self._end_canary(channel, by), None
+            case ["canary", id, channel]:
+                channel = channel_in(channel, "/support model canary V #CHANNEL")
+                await promoting.canary(self._register, self._voices, id, [channel], by, override=reason)
+                return f"`{id}` answers in <#{channel}>, from the next answer on. {_ENDS}", None
+            case ["rollback", *why]:
+                routing = await self._register.roll_back(by, to_plain(" ".join(why)) or reason)
+                return f"`{routing.live}` is live again, from the next answer on; no canary is left.", None
         raise TellUser(USE)
 
     async def _gate(self, commanded: Commanded, id: str, named: str = NAMED) -> str:

@@ -18,6 +18,7 @@ from handlers.commands import matrix
 from handlers.commands.examples import Examples
 from handlers.commands.model import Model, Order
 from handlers.commands.train import Start, Train, Trainable
+from handlers.commands.words import in_slack
 from handlers.inbox import Commanded, Inbox
 from handlers.mrkdwn import escape, to_plain
 from handlers.reviewing import NOT_ADMIN, Reviewing, Shown
@@ -75,7 +76,7 @@ class Support:
                 return NOT_ADMIN, None
             return await self._for_admins[word](commanded, arguments)
         except TellUser as error:
-            return str(error), None
+            return in_slack(str(error)), None
 
     def usage(self, *, is_admin: bool) -> list[tuple[str, str]]:
         """Lists the commands with what they do."""

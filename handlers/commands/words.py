@@ -9,17 +9,23 @@ from bot.errors import TellUser
 
 _PERSON = re.compile(r"<?@?([UW][A-Z0-9]{2,})(?:\|[^>]*)?>?")
 _CHANNEL = re.compile(r"<?#?([CG][A-Z0-9]{2,})(?:\|[^>]*)?>?")
-_SHELL = (
-    (
-        re.compile(r"train (promote|canary) (\S+)(?: --channel C…)? --override \"REASON\""),
-        r"/support model \1 \2 override: REASON",
-    ),
-    (re.compile(r"train canary (\S+) --channel C…"), r"/support model canary \1 #CHANNEL"),
-    (re.compile(r"train (gate|promote|rollback)\b"), r"/support model \1"),
-    (re.compile(r"train start --few|(?<![\w`-])--few\b"), r"`/support train start few`"),
-    (re.compile(r"train start\b"), "/support train start"),
-    (re.compile(r"train status\b"), "/support train"),
-    (re.compile(r"train review\b"), "/support examples"),
+_ALONE = r"(?<![\w/] )(?<![\w-])"
+"""Not behind another word, such as that of a command in Slack."""
+_SHELL = tuple(
+    (re.compile(_ALONE + shell), slack)
+    for shell, slack in (
+        (
+            r'train (promote|canary) (\S+)(?: --channel C…)? --override "REASON"',
+            r"/support model \1 \2 override: REASON",
+        ),
+        (r"train canary (\S+) --channel C…", r"/support model canary \1 #CHANNEL"),
+        (r"train (gate|promote|rollback)\b", r"/support model \1"),
+        (r"--few\b", "`/support train start few`"),
+        (r"train start\b", "/support train start"),
+        (r"train status\b", "/support train"),
+        (r"train review\b", "/support examples"),
+        (r"train (import|draft)\b", r"python -m bot train \1"),
+    )
 )
 
 
