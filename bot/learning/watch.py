@@ -110,7 +110,9 @@ class Watch:
     async def _take_back(self, version: str, routing: Routing, reason: str) -> None:
         """Ends what the version does; its signs go, so that one who tries it again begins anew."""
         if routing.live == version:
-            await self._register.roll_back(BY, reason, only_if_live=version)
+            after = await self._register.roll_back(BY, reason, only_if_live=version)
+            if after.live != routing.before[-1]:
+                return  # somebody promoted another one at this very moment
         else:
             for channel, canary in routing.canaries.items():
                 if canary == version:

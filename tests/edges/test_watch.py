@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from bot.journal import now
 from bot.learning import gate
 from bot.learning.health import Health, worse_than
-from bot.learning.register import Register
+from bot.learning.register import Register, Routing
 from bot.learning.trials import trials_of
 from bot.learning.watch import FEWEST, LAST, Watch
 from bot.memory import Memory
@@ -177,6 +177,23 @@ async def test_another_version_that_was_promoted_meanwhile_is_left_alone(registe
     await register.promote(two, "U1")
     await saw(watch, one, 0, bad=100)
     assert (await register.routing()).live == two
+
+
+async def test_a_promotion_at_the_very_moment_of_the_return_stands(memory: Memory, register: Register) -> None:
+    """The watch has read that the old version is live; by the time it acts, another one is."""
+
+    class Behind(Register):
+        async def routing(self) -> Routing:
+            return Routing(live=one, before=(CONFIGURED,))
+
+    one, two = await added(register, "m1"), await added(register, "m2")
+    watch = Watch(Behind(memory.redis, "T1"), PERSONA)
+    await saw(watch, CONFIGURED, 60)
+    await register.promote(one, "U1")
+    await register.promote(two, "U1")
+    await saw(watch, one, 0, bad=FEWEST)
+    assert (await register.routing()).live == two
+    assert (await register.decisions())[0].what == "promoted"
 
 
 async def test_whoever_tries_a_version_again_begins_anew(register: Register, watch: Watch) -> None:

@@ -321,6 +321,14 @@ def test_the_same_page_is_no_unanswerable_one() -> None:
     assert [trial.kind for trial in trials_of(twins, PERSONA)].count("unanswerable") == 0
 
 
+def test_a_copy_of_the_page_elsewhere_answers_too() -> None:
+    """Another document that says the same is the nearest of all, and no passage to refuse over."""
+    copy = page(0).model_copy(update={"id": "copy#0", "document_id": "copy"})
+    examples = [held_out(0), held_out(0, id="ex-copy", passages=(copy,)), held_out(20)]
+    made = {trial.question_id: trial for trial in trials_of(examples, PERSONA) if trial.kind == "unanswerable"}
+    assert made["ex-0000"].passages == made["ex-copy"].passages == held_out(20).passages
+
+
 async def test_an_operators_own_unanswerable_questions_come_with_what_the_library_finds() -> None:
     """Those that are answerable, and those for which nothing is found, are left out."""
     asked = [
