@@ -35,10 +35,10 @@ class RunningBot:
         self.workers: list[asyncio.subprocess.Process] = []
         self.web: asyncio.subprocess.Process | None = None
 
-    async def cli(self, *arguments: str, status: int | None = 0) -> str:
+    async def cli(self, *arguments: str, status: int | None = 0, timeout_s: float = 60) -> str:
         """Runs `python -m bot …` and gives its stdout; `status` None takes any exit status."""
         process = await self._spawn(*arguments, stdout=asyncio.subprocess.PIPE)
-        out, _ = await asyncio.wait_for(process.communicate(), 60)
+        out, _ = await asyncio.wait_for(process.communicate(), timeout_s)
         assert status is None or process.returncode == status, f"{arguments}: status {process.returncode}: {out!r}"
         return out.decode()
 
