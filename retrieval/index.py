@@ -32,10 +32,20 @@ class Query:
 
     text: str
     vector: Vectors
-    """float32, (dimensions,), of length 1."""
+    """Where to look: float32, (dimensions,), of length 1."""
     readable: frozenset[str]
     identifiers: tuple[str, ...] = ()
     """Its error codes and names of settings, as written."""
+    own_vector: Vectors | None = None
+    """What a hit's certainty is measured from, where `vector` leans towards the thread; else `vector`."""
+    hidden: frozenset[str] = frozenset()
+    """Ids of documents to search as if they were not there, which makes of a question one that is not answered."""
+    by_words: bool = True
+    """Whether words count beside the vector."""
+
+    def certainty(self, vector: Vectors) -> float:
+        """Gives the certainty of a passage by its vector."""
+        return certainty(float(vector @ (self.vector if self.own_vector is None else self.own_vector)))
 
 
 @dataclass(frozen=True)

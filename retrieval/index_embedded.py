@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bot.errors import Broken, LibraryUnavailable
 from bot.log import log
 from bot.vocabulary import Hit, Passage, Source
-from retrieval.index import POOL, REEMBED, Page, Query, certainty, check_team, check_vectors, fuse, stale
+from retrieval.index import POOL, REEMBED, Page, Query, check_team, check_vectors, fuse, stale
 from retrieval.questions import words
 
 if TYPE_CHECKING:
@@ -168,14 +168,13 @@ class EmbeddedIndex:
             raise Broken(REEMBED)
         matrix = self._matrices.setdefault(team_id, Matrix(self._dimensions))
         matrix.refresh(connection)
-        readable = matrix.readable(query.readable)
-        cosines = matrix.cosines(query.vector)
-        by_vector = matrix.best(cosines, readable, POOL)
-        by_words = _by_words(connection, query.text, matrix.numbers(readable))
-        best = fuse(by_vector, by_words, self._alpha)[:k]
+        readable = matrix.readable(query.readable, _numbers(connection, query.hidden))
+        by_vector = matrix.best(matrix.cosines(query.vector), readable, POOL)
+        by_words = _by_words(connection, query.text, matrix.numbers(readable)) if query.by_words else {}
+        best = fuse(by_vector, by_words, self._alpha if query.by_words else 1.0)[:k]
         passages = _passages(connection, [n for n, _ in best], query.readable)
         return [
-            Hit(passage=passages[n], score=score, certainty=certainty(float(cosines[matrix.row(n)])))
+            Hit(passage=passages[n], score=score, certainty=query.certainty(matrix.vector(n)))
             for n, score in best
             if n in passages
         ]
@@ -263,6 +262,14 @@ def _sources(connection: sqlite3.Connection) -> list[Source]:
     return [
         Source.model_validate_json(row[0]) for row in connection.execute("SELECT record FROM sources ORDER BY name")
     ]
+
+
+def _numbers(connection: sqlite3.Connection, document_ids: frozenset[str]) -> list[int]:
+    """Gives the numbers of the passages of documents."""
+    if not document_ids:
+        return []
+    sql = "SELECT n FROM passages WHERE document_id IN (SELECT value FROM json_each(?))"
+    return [row[0] for row in connection.execute(sql, (json.dumps(sorted(document_ids)),))]
 
 
 def _by_words(connection: sqlite3.Connection, text: str, readable: frozenset[int]) -> dict[int, float]:

@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 
 from bot.errors import Broken, LibraryUnavailable
 from bot.vocabulary import Hit, Passage, Source
-from retrieval.index import REEMBED, Page, Query, certainty, check_team, check_vectors, stale
+from retrieval.index import REEMBED, Page, Query, check_team, check_vectors, stale
 from retrieval.questions import identifiers
 from retrieval.weaviate_connection import Absent, Connection
 from retrieval.weaviate_schema import (
@@ -53,7 +53,7 @@ class WeaviateIndex:
         check_team(team_id)
         if not query.readable:
             return []
-        from weaviate.classes.query import Filter, HybridFusion, MetadataQuery
+        from weaviate.classes.query import HybridFusion, MetadataQuery
 
         try:
             async with self._connection.use(SEARCH_TIMEOUT_S) as client:
@@ -62,10 +62,10 @@ class WeaviateIndex:
                 found = await self._passages(client, team_id).query.hybrid(
                     query=" ".join((query.text[:MOST_CHARACTERS], *query.identifiers)),
                     vector=query.vector.tolist(),
-                    alpha=self._alpha,
+                    alpha=self._alpha if query.by_words else 1.0,
                     fusion_type=HybridFusion.RELATIVE_SCORE,
                     query_properties=list(SEARCHED),
-                    filters=Filter.by_property("audience").contains_any(sorted(query.readable)),
+                    filters=_where(query),
                     limit=k,
                     include_vector=True,  # hybrid gives neither distance nor certainty
                     return_properties=list(RETURNED),
@@ -321,6 +321,15 @@ def _object(uuid: UUID, properties: Mapping[str, Any], vector: list[float] | Non
     return DataObject(properties=dict(properties), uuid=uuid, vector=vector)
 
 
+def _where(query: Query) -> Any:
+    from weaviate.classes.query import Filter
+
+    readable = Filter.by_property("audience").contains_any(sorted(query.readable))
+    if not query.hidden:
+        return readable
+    return readable & Filter.by_property("document_id").contains_none(sorted(query.hidden))
+
+
 def _hit(found: Any, query: Query) -> Hit:
     import numpy as np
 
@@ -329,5 +338,5 @@ def _hit(found: Any, query: Query) -> Hit:
     return Hit(
         passage=Passage(id=str(found.uuid), **fields),
         score=found.metadata.score or 0.0,
-        certainty=certainty(float(vector @ query.vector)),
+        certainty=query.certainty(vector),
     )

@@ -22,7 +22,7 @@ from retrieval.chunking import CHUNKER
 from retrieval.embedding import Embedder, open_embedder
 from retrieval.index import Index, Query, form_of
 from retrieval.ingesting import Progress, Sync
-from retrieval.questions import holds, identifiers, standalone
+from retrieval.questions import holds, identifiers, leaning, standalone, thread_before
 from retrieval.reading import READING, Reader, check_audience
 from retrieval.sources import Access, address_of, name_of, open_origin
 from retrieval.stamps import Stamps, stamps_file
@@ -60,10 +60,12 @@ class Library:
         if not text.strip() or not question.readable:
             return Found(hits=(), query=text)
         began = time.perf_counter()
-        vector = await self._compute(self._embedder.embed_query, text)
+        own = await self._compute(self._embedder.embed_query, text)
+        vector = await self._compute(self._towards_the_thread, own, question) if question.history else own
         embedded = time.perf_counter()
         asked = identifiers(text)
-        hits = await self._index.search(question.team_id, Query(text, vector, question.readable, asked), k)
+        query = Query(text, vector, question.readable, asked, own_vector=own)
+        hits = await self._index.search(question.team_id, query, k)
         hits = [hit for hit in hits if self._may_be_shown(hit, question)]
         confidence = max((hit.certainty for hit in hits), default=0.0)
         is_named = any(holds(hit.passage.text, identifier) for hit in hits for identifier in asked)
@@ -179,6 +181,17 @@ class Library:
         for threads in (self._asking, self._ingesting):
             threads.shutdown(wait=False, cancel_futures=True)
         await self._index.close()
+
+    def _towards_the_thread(self, own: Vectors, question: Question) -> Vectors:
+        """Turns a question's vector towards what was said before it, which its words alone do not tell."""
+        import numpy as np
+
+        before = [self._embedder.embed_query(text) for text in thread_before(question.history)]
+        if not before:
+            return own
+        thread = np.sum(before, axis=0)
+        turned: Vectors = own + leaning(question.text) * thread / np.linalg.norm(thread)
+        return turned / np.linalg.norm(turned)
 
     def _may_be_shown(self, hit: Hit, question: Question) -> bool:
         if hit.passage.audience in question.readable:

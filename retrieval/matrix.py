@@ -4,6 +4,7 @@ it with the next search, and only what is new is read."""
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,10 +49,12 @@ class Matrix:
         cosines: Vectors = self._vectors @ vector
         return cosines
 
-    def readable(self, audiences: frozenset[str]) -> NDArray[np.intp]:
-        """Gives the rows that these audiences may read. A row without an audience is not readable."""
+    def readable(self, audiences: frozenset[str], hidden: Sequence[int] = ()) -> NDArray[np.intp]:
+        """Gives the rows that these audiences may read, without hidden numbers. A row without an audience is not
+        readable."""
         codes = [code for label, code in self._labels.items() if label in audiences]
-        return np.flatnonzero(np.isin(self._audiences, codes))
+        rows = np.flatnonzero(np.isin(self._audiences, codes))
+        return rows[~np.isin(self._numbers[rows], hidden)] if hidden else rows
 
     def numbers(self, rows: NDArray[np.intp]) -> frozenset[int]:
         """Gives the numbers of rows."""
@@ -63,6 +66,7 @@ class Matrix:
             rows = rows[np.argpartition(-cosines[rows], most - 1)[:most]]
         return {int(self._numbers[row]): float(cosines[row]) for row in rows}
 
-    def row(self, number: int) -> int:
-        """Finds the row of a number that is there."""
-        return int(np.searchsorted(self._numbers, number))
+    def vector(self, number: int) -> Vectors:
+        """Gives the vector of a number that is there."""
+        vector: Vectors = self._vectors[np.searchsorted(self._numbers, number)]
+        return vector

@@ -59,8 +59,11 @@ class Shelf:
 
     async def find(self, text: str, readable: frozenset[str] = EVERYBODY, k: int = 5) -> list[Hit]:
         """Searches as the library would."""
-        query = Query(text, self.embedder.embed_query(text), readable, identifiers(text))
-        return await self.index.search(self.team_id, query, k)
+        return await self.index.search(self.team_id, self.query(text, readable), k)
+
+    def query(self, text: str, readable: frozenset[str] = EVERYBODY) -> Query:
+        """A question as the library would put it."""
+        return Query(text, self.embedder.embed_query(text), readable, identifiers(text))
 
     async def ids(self, text: str, readable: frozenset[str] = EVERYBODY, k: int = 5) -> list[str]:
         """Searches, and gives the documents that were found."""

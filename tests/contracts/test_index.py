@@ -49,6 +49,37 @@ async def test_who_may_read_nothing_finds_nothing(library: Shelf) -> None:
     assert await library.ids("open to all", frozenset()) == []
 
 
+async def test_a_hidden_document_is_searched_past(library: Shelf) -> None:
+    """As if it were not there: the others are found and ranked without it, and its namesakes are not hidden."""
+    for name in ("keys", "keys/old", "billing"):
+        await library.put(name, f"Reset a key, says {name}.")
+    asked = library.query("reset a key says keys")
+    best, *_ = await library.index.search(library.team_id, asked, 5)
+    assert best.passage.document_id == "keys" and best.score == pytest.approx(1.0)
+    best, *others = await library.index.search(library.team_id, replace(asked, hidden=frozenset({"keys"})), 5)
+    assert best.score == pytest.approx(1.0)
+    assert {hit.passage.document_id for hit in (best, *others)} == {"keys/old", "billing"}
+
+
+async def test_certainty_is_of_the_question_itself(library: Shelf) -> None:
+    """Where the search leans towards the thread, hits are ranked by where it leans and judged by the question."""
+    billing = await library.put("billing", "Invoices and payments.")
+    keys = await library.put("keys", "Tokens and secrets.")
+    asked = replace(library.query("tokens and secrets"), vector=billing.vectors[0], by_words=False)
+    best, other = await library.index.search(library.team_id, replace(asked, own_vector=keys.vectors[0]), 5)
+    assert best.passage.document_id == "billing"
+    assert other.certainty == pytest.approx(1.0, abs=1e-5) and best.certainty < other.certainty
+
+
+async def test_words_can_be_left_out_of_a_search(library: Shelf) -> None:
+    """What is found then is ranked by its vector alone."""
+    near = await library.put("near", "Something else.")
+    await library.put("worded", "ERR-4021 ERR-4021")
+    asked = replace(library.query("ERR-4021"), vector=near.vectors[0])
+    (best, *_) = await library.index.search(library.team_id, replace(asked, by_words=False), 5)
+    assert (best.passage.document_id, best.score) == ("near", pytest.approx(1.0))
+
+
 async def test_unreadable_passages_do_not_crowd_out_readable_ones(library: Shelf) -> None:
     """The filter is inside the query: 150 better but unreadable passages leave the readable one in the answer."""
     pages = [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.vocabulary import Turn
-from retrieval.questions import MOST_WORDS, holds, identifiers, standalone, words
+from retrieval.questions import LEANING, MOST_WORDS, holds, identifiers, leaning, standalone, thread_before, words
 
 HISTORY = (Turn(role="user", text="How long are exports kept?"), Turn(role="assistant", text="For 7 days."))
 
@@ -72,6 +72,23 @@ def test_without_a_thread_nothing_is_put_before() -> None:
     """Nor with a thread in which only the bot has spoken."""
     assert standalone("and that?", ()) == "and that?"
     assert standalone("and that?", (Turn(role="assistant", text="Hello."),)) == "and that?"
+
+
+def test_a_thread_is_told_by_what_was_said_last() -> None:
+    """By its asker and by the bot; earlier turns and empty ones do not count, and a long turn counts by its head."""
+    long = Turn(role="assistant", text="word " * 1_000)
+    assert thread_before((*HISTORY, Turn(role="user", text="and CSV?"), Turn(role="user", text=" "), long)) == [
+        "and CSV?",
+        long.text[:800],
+    ]
+    assert thread_before(()) == []
+
+
+def test_the_more_a_question_says_the_less_it_leans() -> None:
+    """A short one leans as far as any; one that tells its subject in a dozen words hardly."""
+    assert leaning("and the invoices?") == leaning("why?") == LEANING
+    asked = "does the audit log record who exported a list of customers from the billing dashboard last week"
+    assert 0 < leaning(asked) < LEANING / 2
 
 
 def test_words_are_bounded_and_without_stop_words() -> None:

@@ -176,6 +176,23 @@ async def test_the_status_says_how_the_library_stands(library: Library, docs: Pa
     }  # fmt: skip
 
 
+async def test_a_follow_up_is_searched_in_the_direction_of_its_thread(library: Library, tmp_path: Path) -> None:
+    """Of two pages that hold its words alike, the one that the thread is about comes first; how certain the bot is
+    stays a matter of the question's own words."""
+    folder = tmp_path / "guide"
+    folder.mkdir()
+    for name in ("Invoices", "Backups"):
+        (folder / f"{name}.md").write_text(f"# {name}\n\nThe monthly limit of {name} is raised by an administrator.\n")
+    await library.ingest(TEAM, folder)
+    text = "who raises the monthly limit for a customer"
+    for name, said in (("Invoices", "How are payments billed?"), ("Backups", "Is my data saved every night?")):
+        found = await ask(library, text, EVERYBODY, said, f"{name} are made every night.")
+        assert ids(found)[0] == name
+        assert found.query == text
+        alone = {hit.passage.id: hit.certainty for hit in (await ask(library, text)).hits}
+        assert {hit.passage.id: hit.certainty for hit in found.hits} == pytest.approx(alone)
+
+
 async def test_a_restart_forgets_nothing(docs: Path, tmp_path: Path) -> None:
     """Another process on the same data folder finds what the first one took in, and knows what it need not embed."""
     settings = Settings(data_dir=tmp_path / "data")
