@@ -16,7 +16,7 @@ from bot.learning.register import Register
 from bot.learning.tracing import IMPORTED, Standing, changes, put_aside, standing_of
 from bot.persona import Persona
 from bot.redacting import redact
-from bot.vocabulary import PUBLIC, DraftPage, Example, Found, Passage, Question
+from bot.vocabulary import PUBLIC, DraftPage, Example, Passage, Question
 
 MOST_PASSAGES = 8
 LONGEST_CORRECTION = 3_000
@@ -119,14 +119,16 @@ async def recheck(
 async def grounded(
     example: Example, passages: Sequence[Passage], find: Find, readable: frozenset[str], persona: Persona
 ) -> tuple[Example, tuple[str, ...]]:
-    """Gives an example, redacted, with the marks that hold and these passages, the new ones behind them that it cites;
-    and the sentences that nothing holds. What its question finds is looked at, and what its answer finds."""
-    known = {passage.id for passage in passages}
-    new: dict[str, Passage] = {}
+    """Gives an example, redacted, with the marks that hold and these passages (where there are none, with what its
+    question finds), the new ones behind them that it cites; and the sentences that nothing holds. What its question
+    finds is looked at, and what its answer finds."""
+    found: list[Passage] = []
     for text in (example.question, linting.without_marks(example.answer)):
         asked = Question(id=f"{example.id}:ground", team_id=example.team_id, text=text[:1_000], readable=readable)
-        found: Found = await find(asked)
-        new |= {hit.passage.id: hit.passage for hit in found.hits if hit.passage.id not in known}
+        found += [hit.passage for hit in (await find(asked)).hits]
+        passages = passages or tuple(found)
+    known = {passage.id for passage in passages}
+    new = {passage.id: passage for passage in found if passage.id not in known}
     every = redacted(example.model_copy(update={"passages": (*passages, *new.values())}))
     cited = linting.marked(every.answer, every.passages, persona).numbers
     keep = [one for number, one in enumerate(every.passages, 1) if number <= len(passages) or number in cited]

@@ -174,10 +174,10 @@ def _turn(message: object) -> tuple[str, str]:
 
 def _parted(asked: str) -> tuple[list[str], str]:
     """Parts a user message as our export writes it: lines `[n] title: text`, an empty line, the question."""
-    head, blank, question = asked.strip().rpartition("\n\n")
+    head, _, question = f"{asked.strip()}\n\n".partition("\n\n")
     lines = [_PASSAGE.fullmatch(line) for line in head.split("\n")]
     numbers = [int(line[1]) for line in lines if line]
-    if not blank or numbers != list(range(1, len(lines) + 1)):
+    if numbers != list(range(1, len(lines) + 1)):
         return [], asked.strip()
     return [line[2] for line in lines if line], question.strip()
 

@@ -19,7 +19,7 @@ MOST_AT_ONCE = 500
 
 Standing = Callable[[Sequence[Passage]], Awaitable[Mapping[str, tuple[str, str]]]]
 """Gives what the library holds now of the documents of passages, which are all of one source: by document id the digest
-of the whole document and its audience; a document that is gone is left out."""
+of the whole document and its audience (empty where it was not looked up); a document that is gone is left out."""
 
 
 async def put_aside(journal: Journal, standing: Standing) -> list[Example]:
@@ -61,12 +61,12 @@ def changes(passages: Iterable[Passage], now_there: Mapping[tuple[str, str], tup
     for passage in passages:
         if passage.source == IMPORTED:
             continue
-        digest, audience = now_there.get((passage.source, passage.document_id), ("", ""))
-        if not digest:
+        there = now_there.get((passage.source, passage.document_id))
+        if there is None:
             reasons[f"“{passage.title}” is no longer in the library."] = None
-        elif audience != passage.audience:
+        elif there[1] not in ("", passage.audience):
             reasons[f"“{passage.title}” is for other readers now."] = None
-        elif digest != passage.document_digest:
+        elif there != (passage.document_digest, passage.audience):
             reasons[f"“{passage.title}” was changed."] = None
     return list(reasons)
 
