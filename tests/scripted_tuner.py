@@ -15,7 +15,7 @@ from aiohttp import web
 
 JSON = dict[str, Any]
 WAY = ("validating_files", "queued", "running", "succeeded")
-KEY = "sk-scripted-3f9a8b7c6d5e4f3a2b1c"
+KEY = "quite-a-plain-word"
 BASE = "tiny"
 
 

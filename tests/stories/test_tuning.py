@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,7 @@ from tests.lessons import example, examples
 from tests.nouns import TEAM
 from tests.scripted_tuner import BASE, KEY, WAY, ScriptedTuner, event
 from tests.small_library import eventually
+from tests.tuner import Tuner as SelfHosted
 
 PERSONA = load_persona()
 FEW = examples(12)
@@ -349,7 +351,7 @@ async def test_a_success_without_a_model_is_a_failure(register: Register) -> Non
 
 
 REFUSALS = [
-    (400, "it cannot be trained", "it cannot be trained"),
+    (400, f"it cannot be trained with {KEY}", "it cannot be trained"),
     (401, f"Incorrect API key provided: {KEY}", "TUNER_API_KEY"),
     (403, "not allowed", "right to fine-tune"),
     (404, "no such model", "TUNER_MODEL"),
@@ -497,6 +499,39 @@ async def test_there_is_no_job_on_a_dataset_that_nobody_started(process: Tuning)
     """The sentence says what begins one."""
     with pytest.raises(TellUser, match="train start"):
         await process.advance("0" * 64)
+
+
+# The self-hosted tuner
+
+
+async def test_the_self_hosted_tuner_takes_what_we_send(register: Register, tmp_path: Path) -> None:
+    """The real server with a trainer that only pretends: upload, job, progress by its events, model, version."""
+    async with SelfHosted(tmp_path) as server, tuning_at(server.base_url, register, server.key) as process:
+        job = await started(process)
+        async with asyncio.timeout(60):
+            while not job.has_ended:
+                job = await process.advance(job.dataset)
+                await asyncio.sleep(0.02)
+        assert (job.status, job.progress, job.problem) == ("succeeded", 1.0, None)
+        (version,) = await register.versions()
+        assert version.model in {model.id async for model in server.client.models.list()}
+        assert await started(process) == job
+        again = await started(process, again=True)
+        again = await process.advance((await process.advance(again.dataset)).dataset)
+        assert again.job_id not in (None, job.job_id)
+
+
+async def test_the_reason_of_the_self_hosted_tuner_reaches_the_record(register: Register, tmp_path: Path) -> None:
+    """A base that ran out of memory."""
+    how = [example(number, question="trainer: fail", passages=()) for number in range(12)]
+    async with SelfHosted(tmp_path) as server, tuning_at(server.base_url, register, server.key) as process:
+        job = await started(process, how)
+        async with asyncio.timeout(60):
+            while not job.has_ended:
+                job = await process.advance(job.dataset)
+                await asyncio.sleep(0.02)
+    assert job.status == "failed" and "9 GB" in (job.problem or "")
+    assert await is_still_as_before(register)
 
 
 # The worker
