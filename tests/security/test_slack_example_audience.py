@@ -234,8 +234,8 @@ async def test_nobody_agrees_for_somebody_else(bot: RunningBot) -> None:
     assert await example_of(bot, id, is_correction=True) is None
 
 
-async def test_who_has_left_the_channel_decides_nothing_any_more(bot: RunningBot, question_id: str) -> None:
-    """Cards that are still on the screen do not help. Gus, whom the settings make an admin, was never in it."""
+async def test_an_admin_who_is_not_in_the_channel_decides_nothing_there(bot: RunningBot, question_id: str) -> None:
+    """What everybody in the place may read is not enough: the admin must be one of them."""
     id = example_id(question_id)
     for user, channel in (("U0GUEST", PRIVATE), ("U0PRIYA", PRIVATE), ("U0PARTNER", PRIVATE)):
         await hand_in(
