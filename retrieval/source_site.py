@@ -154,7 +154,7 @@ def entries_of(body: bytes, address: str) -> list[Entry]:
         root = etree.fromstring(body, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
         raise Unfit("is no site map: it is not XML") from error
-    name = etree.QName(root).localname
+    name = "a document type" if root.getroottree().docinfo.doctype else etree.QName(root).localname
     if name not in ("urlset", "sitemapindex"):
         raise Unfit(f"is no site map: it is XML of another kind ({name})")
     found = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -169,9 +170,9 @@ class Folder:
 
     def read(self, item: Item, stamp: str) -> Content | None:
         file = self._inside(item)
-        status = file.stat()
-        check_size(status.st_size)
-        return Content(file.read_bytes(), item.kind, updated_at=datetime.fromtimestamp(status.st_mtime, UTC))
+        check_size(file.stat().st_size)
+        updated_at = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        return Content(file.read_bytes(), item.kind, updated_at=updated_at)
 
     def records(self, item: Item) -> BinaryIO:
         return self._inside(item).open("rb")
@@ -183,6 +184,8 @@ class Folder:
         file = Path(item.path)
         if file != self.root and not file.resolve().is_relative_to(self.root.resolve()):
             raise Unfit("is a link that leads out of the source")
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise Unfit("is a pipe or a device, not a file")  # reading it might never end
         return file
 
 
