@@ -65,7 +65,7 @@ class Nearest:
         chosen: list[Example] = []
         room = MOST_CHARACTERS
         for one in near:
-            if changes(one.passages, now_there):
+            if changes(one.passages, now_there) or one.question in [other.question for other in chosen]:
                 continue
             one = _to_show(one)
             size = len(one.question) + len(one.answer) + sum(len(passage.text) for passage in one.passages)
@@ -95,19 +95,19 @@ class Nearest:
         self._vectors, self._revision = known, revision if len(new) <= MOST_EMBEDDED else ""
 
     async def _nearest(self, text: str, readable: frozenset[str]) -> list[Example]:
-        """The examples near a question that its readers may all read, best first, each question once."""
+        """The examples near a question that its readers may all read, best first."""
         approved, matrix = self._approved, self._matrix
         if matrix is None:
             return []
         cosines = matrix @ await self._embed(text)
-        best: dict[str, Example] = {}
+        best: list[Example] = []
         for index in (-cosines).argsort(kind="stable"):
             one = approved[index]
             if cosines[index] < NEAR or len(best) == self._most * LOOKED_AT:
                 break
             if may_be_read(one, readable):
-                best.setdefault(one.question, one)
-        return list(best.values())
+                best.append(one)
+        return best
 
 
 def _to_show(example: Example) -> Example:
