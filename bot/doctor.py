@@ -31,6 +31,7 @@ async def examine(settings: Settings) -> list[Finding]:
         ("Memory", wiring.examine_memory, "Check REDIS_URL: Redis 7+ or Valkey, reachable from here."),
         ("Library", wiring.examine_library, "Check WEAVIATE_URL, WEAVIATE_GRPC_URL and WEAVIATE_API_KEY."),
         ("Model", wiring.examine_model, "Check OPENAI_BASE_URL, OPENAI_API_KEY and PERSONA_MODEL."),
+        ("Tuner", wiring.examine_tuner, "Check TUNER_BASE_URL, TUNER_API_KEY and TUNER_MODEL."),
         ("Versions", wiring.examine_versions, "Check REDIS_URL, TUNER_BASE_URL and TUNER_API_KEY."),
     ):
         findings += await _carefully(part, look, settings, advice)

@@ -492,6 +492,18 @@ async def examine_model(settings: Settings) -> list[Finding]:
     return [Finding(part="Model", is_fine=bool(words), found=f"{model.name} at {_address(settings)} answers")]
 
 
+async def examine_tuner(settings: Settings) -> list[Finding]:
+    """Asks the tuner for the model that would be tuned."""
+    from bot.learning.end_dates import warning
+
+    if settings.tuner_base_url is None:
+        return [Finding(part="Tuner", is_fine=True, found="none set: `python -m bot tuner` starts one of your own")]
+    ending = warning(f"TUNER_MODEL {settings.tuner_model}", await end_of(settings, "tuner", settings.tuner_model))
+    if ending:
+        return [Finding(part="Tuner", is_fine=False, found=ending, advice="Set TUNER_MODEL to another base.")]
+    return [Finding(part="Tuner", is_fine=True, found=f"has {settings.tuner_model}")]
+
+
 async def examine_versions(settings: Settings) -> list[Finding]:
     """Asks when the models end on which the persona rests: the configured one and the tuned ones."""
     from bot.learning import end_dates

@@ -24,7 +24,7 @@ from bot.memory import Memory
 from bot.persona import load_persona
 from bot.settings import Settings
 from bot.vocabulary import CONFIGURED, Endpoint, Example, ModelVersion, TuningJob
-from bot.wiring import open_tuning
+from bot.wiring import examine_tuner, open_tuning
 from bot.worker import open_queue
 from tests.lessons import example, examples
 from tests.nouns import TEAM
@@ -615,7 +615,24 @@ async def test_a_worker_gives_a_refused_look_to_the_dead_letters(
     assert told[0].status == "succeeded"
 
 
-# Ends
+# Ends, and the doctor
+
+
+async def test_the_doctor_looks_at_the_tuner(tuner: ScriptedTuner) -> None:
+    """Whether it is there, takes the key, and has the model that would be tuned; a base that ends is told of, too."""
+    settings = Settings.from_environment({"TUNER_BASE_URL": tuner.base_url, "TUNER_API_KEY": KEY, "TUNER_MODEL": BASE})
+    (fine,), (unset,) = await examine_tuner(settings), await examine_tuner(Settings())
+    assert fine.is_fine and BASE in fine.found and unset.is_fine and "python -m bot tuner" in unset.found
+    with pytest.raises(TryAgain, match="cannot be reached"):
+        await examine_tuner(settings.model_copy(update={"tuner_base_url": "http://127.0.0.1:9/v1"}))
+    with pytest.raises(Refused, match="TUNER_API_KEY"):
+        await examine_tuner(settings.model_copy(update={"tuner_api_key": None}))
+    tuner.fault("model", 404, message="no such model")
+    with pytest.raises(Refused, match="no such model.*TUNER_MODEL"):
+        await examine_tuner(settings)
+    tuner.shutdown_date = "2020-01-02"
+    (ending,) = await examine_tuner(settings)
+    assert not ending.is_fine and "shut down on 2020-01-02" in ending.found
 
 
 async def test_the_end_of_a_model_is_read_where_its_server_tells_it(
