@@ -472,6 +472,20 @@ async def test_a_server_that_is_not_there_is_told_with_what_to_check(register: R
             await process.advance(job.dataset)
 
 
+async def test_a_memory_that_is_full_takes_no_half_of_a_job(
+    process: Tuning, memory: Memory, register: Register
+) -> None:
+    """It refuses to write; once there is room again, starting suffices."""
+    await memory.redis.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(TryAgain, match="Redis"):
+            await started(process)
+        assert await register.jobs() == [] and await register.datasets() == []
+    finally:
+        await memory.redis.config_set("maxmemory", "0")
+    assert (await ended(process, await started(process))).status == "succeeded"
+
+
 async def test_no_process_sends_a_dataset_to_another_server_than_it_was_meant_for(
     tuner: ScriptedTuner, register: Register, process: Tuning
 ) -> None:
@@ -628,7 +642,7 @@ async def test_the_doctor_looks_at_the_tuner(tuner: ScriptedTuner) -> None:
     with pytest.raises(Refused, match="TUNER_API_KEY"):
         await examine_tuner(settings.model_copy(update={"tuner_api_key": None}))
     tuner.fault("model", 404, message="no such model")
-    with pytest.raises(Refused, match="no such model.*TUNER_MODEL"):
+    with pytest.raises(Refused, match=r"no such model.*TUNER_MODEL"):
         await examine_tuner(settings)
     tuner.shutdown_date = "2020-01-02"
     (ending,) = await examine_tuner(settings)
