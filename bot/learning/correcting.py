@@ -77,11 +77,11 @@ async def correct(
     example = example.model_copy(update={"audience": audience_of(example.passages, place)})
     page = _draft_page(example, unsupported, wrong, user_id) if unsupported else None
     example = _waiting_for(page, rules.judged(example)) if page else rules.judged(example)
+    await journal.keep_example(example, entry=entry)
     if stored and stored.draft_page:
         await register.remove_draft_page(stored.draft_page)
     if page:
         await register.keep_draft_page(page)
-    await journal.keep_example(example, entry=entry)
     return example
 
 
@@ -111,9 +111,18 @@ async def recheck(
         if renewed is None or await journal.change_example(one.id, _unless_changed(one, renewed)) is None:
             continue
         changed[one.id] = renewed
-        if one.draft_page and register:
-            await register.remove_draft_page(one.draft_page)
+    if register:
+        await _remove_pages_of_nothing(journal, register)
     return list(changed.values())
+
+
+async def _remove_pages_of_nothing(journal: Journal, register: Register) -> None:
+    """Forgets the draft pages that no example waits for any more: they are held, or their question was deleted."""
+    pages = await register.draft_pages()
+    waited_for = {one.draft_page for one in await journal.examples()} if pages else set()
+    for page in pages:
+        if page.id not in waited_for:
+            await register.remove_draft_page(page.id)
 
 
 async def grounded(

@@ -94,13 +94,15 @@ async def forget_person(journal: Journal, register: Register, user_id: str) -> F
     pages, and what the journal still holds; names every dataset and version that saw them. Examples that others liked
     too lose this person's name only."""
     erased: list[str] = []
+    waited_for: set[str | None] = set()
     for one in await journal.examples():
         rests = user_id == one.asked_by or one.liked_by == (user_id,)
         if rests or (one.origin == "correction" and user_id in one.liked_by):
             erased.append(one.id)
+            waited_for.add(one.draft_page)
         elif user_id in (*one.liked_by, one.reviewed_by):
             await journal.change_example(one.id, lambda example: _without(example, user_id))
-    pages = [page.id for page in await register.draft_pages() if page.owner == user_id]
+    pages = [page.id for page in await register.draft_pages() if page.owner == user_id or page.id in waited_for]
     datasets, versions = await seen_by(register, erased)
     await journal.erase_examples(erased)
     for id in pages:

@@ -265,6 +265,17 @@ async def test_a_correction_outlives_the_likes_of_the_answer_and_goes_with_its_q
     assert await journal.examples() == []
 
 
+async def test_a_draft_page_goes_with_the_question_that_it_came_from(journal: Journal, register: Register) -> None:
+    """With the next look at the library."""
+    entry, library = await said(journal), FakeLibrary(KEYS)
+    await corrected(journal, register, entry, "A new key costs 5 euros per month.", library)
+    await examples.recheck(journal, library.standing, find=library.find, register=register)
+    assert len(await register.draft_pages()) == 1
+    await journal.withdraw(entry.asked.id)
+    await examples.recheck(journal, library.standing, find=library.find, register=register)
+    assert await register.draft_pages() == []
+
+
 async def test_a_correction_in_private_waits_for_its_askers_consent(journal: Journal, register: Register) -> None:
     """Before, nobody may read it."""
     entry = await said(journal, asked(channel_id="D0MAYA", kind="direct"))
