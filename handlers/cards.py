@@ -34,7 +34,7 @@ def page(shown: Sequence[Example], head: str, progress: str, *, more: int) -> li
     blocks = [section(head)]
     for one in shown:
         blocks.append({"type": "divider"})
-        blocks += card(one, ids) if one.status == "candidate" else [section(f"{outcome(one)}\n{progress}")]
+        blocks += card(one, ids) if one.status == "candidate" else [section(outcome(one, progress))]
     if more and ids:
         buttons = [button(f"Next of {more} more", "review_page", value_of(ids[-1]))]
         blocks += [{"type": "divider"}, {"type": "actions", "elements": buttons}]
@@ -50,7 +50,7 @@ def card(example: Example, page_ids: tuple[str, ...]) -> list[Block]:
         for number, one in enumerate(islice(example.passages, PASSAGES), 1)
     ]
     if left_out := len(example.passages) - PASSAGES:
-        quotes += [f"and {left_out} more passages"] if left_out > 0 else []
+        quotes += [f"and {counted(left_out, 'more passage')}"] if left_out > 0 else []
     blocks += [context("\n".join(quotes))] if quotes else []
     if example.problems:
         blocks.append(section("\n".join(f"⚠️ {escape(one)}" for one in example.problems)))
@@ -64,10 +64,16 @@ def card(example: Example, page_ids: tuple[str, ...]) -> list[Block]:
     return [*blocks, {"type": "actions", "elements": buttons}]
 
 
-def outcome(example: Example) -> str:
-    """What became of an example, in a line."""
+def outcome(example: Example, progress: str = "") -> str:
+    """What became of an example, and how far it is to a model of one's own where that is told."""
     by = f" by {person(example.reviewed_by)}" if example.reviewed_by else ""
-    return f"{OUTCOMES[example.status]}{by} · `{example.id}` · {escape(example.question[:200])}"
+    done = f"{OUTCOMES[example.status]}{by}" + (f" · {progress}" if progress else "")
+    return f"{done}\n`{example.id}` {escape(example.question[:200])}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def origin(example: Example) -> str:

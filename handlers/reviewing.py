@@ -138,7 +138,8 @@ class Reviewing:
         """Carries out a press; gives what else there is to say."""
         example = await self._journal.example(pressed.example_id)
         if example and example.status != "candidate" and examples.may_be_read(example, readable):
-            return f"`{example.id}` was decided on before you pressed."
+            is_done = (example.status, example.reviewed_by) == (STATUSES[pressed.what], pressed.user_id)
+            return "" if is_done else f"`{example.id}` was decided on before you pressed."
         try:
             await self.decide(pressed.example_id, pressed.what, pressed.user_id, readable)
         except TellUser as error:
@@ -153,7 +154,7 @@ class Reviewing:
 
     async def _drawn(self, shown: list[Example], waiting: list[Example], notice: str = "") -> Shown:
         progress = await self._progress()
-        head = f"{len(waiting)} wait for review · {progress}"
+        head = f"{len(waiting):,} {'waits' if len(waiting) == 1 else 'wait'} for review · {progress}"
         more = sum(_order(one) > max(map(_order, shown)) for one in waiting) if shown else 0
         blocks_shown = cards.page(shown, f"*{head}*\n{notice}".strip(), progress, more=more)
         return f"{notice} {head}".strip(), blocks_shown

@@ -47,21 +47,22 @@ class Examples:
         if not pages:
             return "No draft page waits: every correction so far rests on pages that are there.", None
         head = (
-            f"*{len(pages)} draft pages* hold facts of corrections that no page of the library holds. Their owners put "
-            "them into the documents; once a page that says so is ingested, the example can be approved."
+            f"*{cards.counted(len(pages), 'draft page')}* with facts of corrections that no page of the library holds. "
+            "The owners put them into the documents; once a page that says so is ingested, the example can be approved."
         )
         shown = [blocks.section(head)]
         for one in islice(pages, PAGES):
             shown += cards.draft_page(one)
         if len(pages) > PAGES:
             shown.append(blocks.context(f"and {len(pages) - PAGES} more"))
-        return f"{len(pages)} draft pages", shown
+        return cards.counted(len(pages), "draft page"), shown
 
     async def _forget(self, user_id: str) -> Shown:
         forgotten = await examples.forget_person(self._journal, self._register, user_id)
         counts = (
-            f"{len(forgotten.example_ids)} examples and {len(forgotten.page_ids)} draft pages that rested on "
-            f"{cards.person(user_id)} are erased, with this person's questions and verdicts."
+            f"{cards.counted(len(forgotten.example_ids), 'example')} and "
+            f"{cards.counted(len(forgotten.page_ids), 'draft page')} that rested on {cards.person(user_id)} are "
+            "erased, with this person's questions and verdicts."
         )
         if not forgotten.datasets:
             return f"{counts} No dataset held them.", None

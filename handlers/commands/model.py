@@ -14,7 +14,7 @@ from bot.learning.verdicts import NAMEABLE, GateReport
 from bot.learning.voices import Voices
 from bot.vocabulary import CONFIGURED, ModelVersion
 from handlers import blocks
-from handlers.cards import person
+from handlers.cards import counted, person
 from handlers.commands.words import channel_in
 from handlers.inbox import Commanded
 from handlers.mrkdwn import escape, to_plain
@@ -119,7 +119,7 @@ def _overriding(arguments: list[str]) -> tuple[list[str], str]:
 def _version_line(version: ModelVersion, report: GateReport | None, examples_count: int | None) -> str:
     parts = [f"• `{version.id}` {escape(version.model)}"]
     if version.dataset:
-        count = "" if examples_count is None else f", {examples_count} examples"
+        count = "" if examples_count is None else f", {counted(examples_count, 'example')}"
         parts.append(f"dataset `{version.dataset[:12]}`{count}{' (few)' if version.is_few else ''}")
     if report:
         parts.append(f"gate against `{report.live}`, {report.named} named: *{report.verdict}*")

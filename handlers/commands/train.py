@@ -12,6 +12,7 @@ from bot.learning.register import Register
 from bot.learning.tuning import RISK
 from bot.vocabulary import Dataset, Example, TuningJob
 from handlers import blocks
+from handlers.cards import counted
 from handlers.commands.words import in_slack
 from handlers.inbox import Commanded
 from handlers.mrkdwn import escape
@@ -75,7 +76,9 @@ class Train:
 def dataset_line(dataset: Dataset) -> str:
     """One dataset."""
     few = ", few" if dataset.is_few else ""
-    return f"• `{dataset.digest[:12]}` {len(dataset.example_ids)} examples{few}, {dataset.created_at:%d %B %Y}"
+    return (
+        f"• `{dataset.digest[:12]}` {counted(len(dataset.example_ids), 'example')}{few}, {dataset.created_at:%d %B %Y}"
+    )
 
 
 def line_of(job: TuningJob) -> str:

@@ -42,7 +42,7 @@ class Corrected(Frozen):
 def view(question_id: str, at_s: float, response_url: str | None) -> Block:
     """The dialog on the answer to a question, behind the 👎 of a moment; at `response_url` its person is told what
     became of it."""
-    hint = "It is proposed as an example. Facts that no page holds wait, as a draft page with your name, for one."
+    hint = "I propose it as an example. What stands on no page yet waits for one, as a draft page with your name."
     return modal(
         CALLBACK,
         "What was wrong?",

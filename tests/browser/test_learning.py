@@ -38,7 +38,7 @@ async def test_an_answer_is_corrected_in_a_dialog_and_approved_on_a_card(
         await page.get_by_label("Act as").select_option("U0ADMIN")
         await page.get_by_label("Message #help").fill("/support examples")
         await page.keyboard.press("Enter")
-        card = page.get_by_test_id("channel").get_by_role("article").filter(has_text="1 wait for review")
+        card = page.get_by_test_id("channel").get_by_role("article").filter(has_text="1 waits for review")
         await expect(card).to_contain_text("corrected by")
         await card.get_by_role("button", name="Edit").click()
         dialog = page.get_by_role("dialog", name="Edit an example")

@@ -184,6 +184,10 @@ async def test_the_longest_message_passes_in_any_script(door: Door) -> None:
     assert len(door.inbox.asked) == 1
 
 
+VIEW = {"id": "V1", "callback_id": "correction", "private_metadata": "{}"}
+INPUTS = {"values": {"reason": {"reason": "wrong"}}}
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -207,6 +211,10 @@ async def test_the_longest_message_passes_in_any_script(door: Door) -> None:
         json.dumps(event(type="message", subtype="message_changed", message="x")).encode(),
         json.dumps(event(type="reaction_added", item=[])).encode(),
         json.dumps({"type": "block_actions", "user": None}).encode(),
+        json.dumps({"type": "block_actions", "user": {"id": "U1"}, "actions": [{}], "container": "C1"}).encode(),
+        json.dumps({"type": "view_submission", "user": {"id": "U1"}}).encode(),
+        json.dumps({"type": "view_submission", "user": {"id": "U1"}, "view": VIEW | {"state": "none"}}).encode(),
+        json.dumps({"type": "view_submission", "user": {"id": "U1"}, "view": VIEW | {"state": INPUTS}}).encode(),
     ],
 )
 async def test_what_is_no_event_is_a_bad_request(door: Door, body: bytes) -> None:
@@ -261,4 +269,6 @@ async def test_the_shape_of_slacks_own_payloads_is_let_through() -> None:
     check_shape(event(type="message", subtype="message_deleted", deleted_ts="1.2", user=None, text=None))
     check_shape(event(type="message", channel_type="im", thread_ts="1.1", files=[{"id": "F1"}]))
     check_shape({"type": "block_actions", "user": {"id": "U1"}, "actions": [{"action_id": "feedback"}]})
+    check_shape({"type": "view_submission", "user": {"id": "U1"}, "view": VIEW | {"state": {"values": {}}}})
+    check_shape({"type": "view_closed", "user": {"id": "U1"}, "view": {"id": "V1"}})
     check_shape({"type": "url_verification", "challenge": "x"})

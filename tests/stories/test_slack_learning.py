@@ -400,7 +400,7 @@ async def test_a_card_shows_all_that_a_decision_needs(bot: RunningBot) -> None:
         "by human",
     ):
         assert part in words
-    assert "It is only a test." in words and "1 wait for review · 0 of 500 approved" in words
+    assert "It is only a test." in words and "1 waits for review · 0 of 500 approved" in words
     assert [one["text"]["text"] for one in shown["blocks"][-1]["elements"]] == ["Approve", "Edit", "Reject"]
 
 
@@ -410,7 +410,7 @@ async def test_a_card_is_replaced_by_what_was_decided(bot: RunningBot) -> None:
     first, second = await put(bot, 1), await put(bot, 2)
     shown = await cards(bot)
     after = await after_press(bot, shown, "approve", value_of(shown, "approve", first.id))
-    assert "✅ approved by <@U0ADMIN>" in after and "1 of 500 approved" in after and first.answer not in after
+    assert "✅ approved by <@U0ADMIN> · 1 of 500 approved" in after and first.answer not in after
     assert second.answer in after
     after = await after_press(bot, shown, "reject", value_of(shown, "reject", second.id))
     assert "🚫 rejected by <@U0ADMIN>" in after and second.answer not in after and "0 wait for review" in after
@@ -447,7 +447,7 @@ async def test_an_example_with_problems_is_not_approved_by_a_button(bot: Running
     """The reason stands above the cards."""
     await put(bot, 1, answer="It takes 99 minutes [1].")
     after = await after_press(bot, await cards(bot), "approve")
-    assert "cannot be approved" in after and "99" in after and "1 wait for review" in after
+    assert "cannot be approved" in after and "99" in after and "1 waits for review" in after
 
 
 @pytest.mark.usefixtures("nothing_waits")
@@ -517,7 +517,7 @@ async def test_a_person_is_forgotten_with_all_that_was_learned(bot: RunningBot) 
     example = await example_of(bot, reply["question_id"])
     assert example
     shown = await said_to(bot, "U0ADMIN", "examples forget <@U0PRIYA|priya>")
-    assert re.search(r"^.*1 examples and 0 draft pages that rested on <@U0PRIYA> are erased", shown)
+    assert re.search(r"^.*1 example and 0 draft pages that rested on <@U0PRIYA> are erased", shown)
     assert await example_of(bot, reply["question_id"]) is None
 
 
