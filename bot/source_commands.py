@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.errors import FootnoteError, TellUser
+from bot.errors import FootnoteError
 from bot.shell import Json, explained, load_settings, print_json, readable, run
 from bot.vocabulary import IngestReport, SourceFailure
 
@@ -215,12 +215,12 @@ def warn_of_emptied(source: str, report: IngestReport) -> None:
 
 
 def seconds_of(every: str) -> int:
-    """Reads a schedule: `30m`, `6h`, `1d`, or `never`, which is 0. Raises TellUser for anything else."""
+    """Reads a schedule: `30m`, `6h`, `1d`, or `never`, which is 0. Raises BadParameter for anything else."""
     if every == "never":
         return 0
     found = re.fullmatch(r"([1-9]\d{0,4})([mhd])", every)
     if not found:
-        raise TellUser(f"--every {every}: write a number of minutes, hours or days, as 30m, 6h or 1d, or never.")
+        raise typer.BadParameter("write minutes, hours or days, as 30m, 6h or 1d, or never", param_hint="--every")
     return int(found[1]) * _UNITS[found[2]]
 
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import fsspec
 import pytest
+import typer
 
 from bot.errors import TellUser
 from bot.source_commands import interval, seconds_of
@@ -347,5 +348,5 @@ def test_a_schedule_is_written_as_it_is_read(written: str, seconds: int) -> None
 @pytest.mark.parametrize("written", ["", "6", "0h", "-1h", "6 hours", "1.5h", "6s", "999999h"])
 def test_a_schedule_that_is_none_is_refused(written: str) -> None:
     """With how to write one."""
-    with pytest.raises(TellUser, match="30m"):
+    with pytest.raises(typer.BadParameter, match="30m"):
         seconds_of(written)
