@@ -88,7 +88,7 @@ def fact_problems(example: Example, persona: Persona) -> Iterator[str]:
     """Yields why the answer is not held by the passages that its marks name, a reason for each sentence."""
     grounds = Grounds(example.passages)
     for one in _sentences(example.answer, persona):
-        shown = f"“{one.text[:_SHOWN]}”"
+        shown = f"“{one.text}”" if len(one.text) <= _SHOWN else f"“{one.text[:_SHOWN]}…”"
         if one.text == persona.refusal or not _is_fact(one):
             continue
         if wrong := [number for number in one.numbers if not 0 < number <= len(example.passages)]:
@@ -104,7 +104,7 @@ def fact_problems(example: Example, persona: Persona) -> Iterator[str]:
 def _why(one: _Sentence, grounds: Grounds) -> str:
     """Why no passage that a sentence cites supports it."""
     if not one.numbers:
-        return "cites nothing"
+        return "cites nothing" if grounds.supporting(one.claims, ()) else "cites nothing, and no passage holds it"
     cited = [grounds.evidence[number - 1] for number in one.numbers]
     cites = "".join(f"[{number}]" for number in one.numbers)
     if missing := set.intersection(*(each.lacks(one.claims) for each in cited)):

@@ -69,7 +69,7 @@ async def test_what_the_library_does_not_hold_waits_with_the_reason(journal: Jou
     text = line("How do I reset an API key?", "To reset an API key, open Settings. Then call 12345.")
     (example,) = (await imported(journal, tmp_path, text)).added
     assert example.answer == "To reset an API key, open Settings [1]. Then call 12345."
-    assert "“Then call 12345.” cites nothing." in example.problems
+    assert "“Then call 12345.” cites nothing, and no passage holds it." in example.problems
     library = FakeLibrary(PASSAGE, PASSAGE.model_copy(update={"id": "p9", "document_id": "9", "text": "Call 12345."}))
     (held,) = await examples.recheck(journal, library.standing, find=library.find)
     assert held.problems == () and "Then call 12345 [" in held.answer
