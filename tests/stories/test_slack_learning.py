@@ -3,10 +3,13 @@ review by cards, and tuning and versions by `/support`, each in force with the n
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,8 @@ import pytest_asyncio
 from bot.journal import Journal, example_id, now
 from bot.learning.register import MatrixNote, Register
 from bot.vocabulary import Example, ModelVersion, Passage
+from bot.worker import open_queue
+from handlers.modals.correction import Corrected
 from tests.keys import holding
 from tests.lessons import thread
 from tests.local_slack import JSON
@@ -317,6 +322,31 @@ async def test_a_correction_of_a_deleted_question_is_told_so(bot: RunningBot) ->
     assert "no longer there" in await send(bot, modal, reason="wrong", answer=BETTER)
 
 
+async def test_the_note_comes_directly_when_the_dialog_was_open_for_too_long(bot: RunningBot) -> None:
+    """Slack takes answers to a press for half an hour only."""
+    reply, dm = await answered(bot), await bot.slack.open_dm("U0MAYA")
+    corrected = Corrected(
+        user_id="U0MAYA",
+        question_id=reply["question_id"],
+        reason="other",
+        answer="",
+        at_s=time.time(),
+        response_url=f"{bot.slack.url}/response/expired",
+    )
+    async with memory_of(bot) as memory, open_queue(memory.docket_url, Journal(memory.redis, TEAM)) as queue:
+        await queue.add("correct", corrected.model_dump_json(), key="late", thread="late")
+    await until_idle(bot)
+    assert (await bot.slack.history(dm))[-1]["text"] == "Thank you, I noted what was wrong."
+
+
+async def test_a_dialog_works_over_http_too(tmp_path: Path) -> None:
+    """Signed requests bring the press and the dialog, as Socket Mode does."""
+    async with bot_that_knows(tmp_path, PAGES, over_http=True) as http_bot:
+        reply = await answered(http_bot)
+        note = await send(http_bot, await press_down(http_bot, reply), reason="format", answer=BETTER)
+        assert "I proposed it as an example" in note
+
+
 # Review
 
 
@@ -427,6 +457,19 @@ async def test_the_second_of_two_admins_is_told_that_it_was_decided(bot: Running
     async with memory_of(bot) as memory:
         stored = await Journal(memory.redis, TEAM).example(example.id)
     assert stored and (stored.status, stored.reviewed_by) == ("approved", "U0ADMIN")
+
+
+@pytest.mark.usefixtures("nothing_waits")
+async def test_two_admins_who_press_in_the_same_moment_decide_once(bot: RunningBot) -> None:
+    """Whoever comes first decides, and both then read the same."""
+    await put(bot, 1)
+    hers, his = await cards(bot, "U0ADMIN"), await cards(bot, "U0PRIYA")
+    first, second = await asyncio.gather(
+        after_press(bot, hers, "approve"), after_press(bot, his, "reject", user="U0PRIYA")
+    )
+    outcomes = {"✅ approved by <@U0ADMIN>", "🚫 rejected by <@U0PRIYA>"}
+    (decided,) = [one for one in outcomes if one in first]
+    assert decided in second and ("before you pressed" in first) != ("before you pressed" in second)
 
 
 @pytest.mark.usefixtures("nothing_waits")
