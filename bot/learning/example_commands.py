@@ -146,20 +146,20 @@ def draft(
 ) -> None:
     """Let the configured model answer questions, for people to review: all of them wait for that."""
     from bot.evaluating import read_questions
-    from bot.learning import examples, importing
+    from bot.learning import drafting, examples
     from bot.progress import progress_bar
     from bot.terminal import SilentReply
     from bot.wiring import open_thinking, team_of
 
     settings = load_settings(log_level="ERROR")
 
-    async def write_drafts() -> tuple[importing.Drafted, str]:
+    async def write_drafts() -> tuple[drafting.Drafted, str]:
         asked = read_questions(questions)
         may_read = readable(audience)
         async with _open_desk(settings, await team_of(settings)) as desk, open_thinking(settings) as thinking:
             _warn_of_terms(settings, thinking.voices.configured.model.provider)
             with progress_bar() as progress:
-                drafted = await importing.draft(
+                drafted = await drafting.draft(
                     desk.journal,
                     asked,
                     lambda question: thinking.answer(question, SilentReply()),

@@ -1,6 +1,6 @@
-"""Examples that did not come from Slack: brought along in a file, or drafted by the configured model. None of them is
-learned from unseen. What is imported keeps its own passages, or gets those that the library holds on it; what nothing
-supports waits, with the reason; and every draft goes to review. Doing it again adds nothing twice."""
+"""Examples that somebody brings along in a file. None of them is learned from unseen: what is imported keeps its own
+passages, or gets those that the library holds on it, and what nothing supports waits, with the reason. Each line that
+cannot be read is refused with a reason of its own, and doing it again adds nothing twice."""
 
 from __future__ import annotations
 
@@ -8,28 +8,23 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bot.answering import Find
-from bot.errors import ModelUnavailable, TellUser
-from bot.evaluating import Asked
+from bot.errors import TellUser
 from bot.journal import Journal, now
 from bot.learning.correcting import grounded
 from bot.learning.judging import EVERYBODY, Rules, audience_of, redacted
 from bot.learning.tracing import IMPORTED
 from bot.persona import short_messages
 from bot.progress import Progress
-from bot.vocabulary import PUBLIC, Answer, Example, Frozen, Passage, Question
+from bot.vocabulary import PUBLIC, Example, Frozen, Passage, Question
 
 LONGEST_LINE = 1_000_000
 """Bytes; no model that is tuned reads an example as long as that."""
-AT_A_TIME = 4
-"""Questions that the model drafts side by side."""
-PATIENCE = 5
-"""Failures of the model, one after the other, after which drafting is given up."""
 _PASSAGE = re.compile(r"\[(\d{1,3})\] (.+?: .*)")
 
 
@@ -87,7 +82,7 @@ async def import_file(
         if isinstance(line, str):
             refused.append(Refused(number, line))
             continue
-        id = _id("import", line.question, line.answer)
+        id = example_id("import", line.question, line.answer)
         if await journal.example(id):
             known += 1
             continue
@@ -196,7 +191,7 @@ async def _example(id: str, team_id: str, line: Line, find: Find, audience: str,
         produced_by=line.produced_by,
         provider=line.provider,
         origin="import",
-        thread=f"import:{_hash(line.question.lower())}",
+        thread=f"import:{digest(line.question.lower())}",
         created_at=now(),
     )
     if not line.passages:
@@ -212,116 +207,23 @@ async def _example(id: str, team_id: str, line: Line, find: Find, audience: str,
 
 def _own_passage(line: str, audience: str) -> Passage:
     title, _, text = line.partition(": ")
-    digest = hashlib.sha256(line.encode()).hexdigest()
+    name = digest(line)
     return Passage(
-        id=f"import-{digest[:16]}",
-        document_id=f"import/{digest[:16]}",
+        id=f"import-{name}",
+        document_id=f"import/{name}",
         source=IMPORTED,
         title=title,
         text=text,
         audience=audience,
-        document_digest=digest,
+        document_digest=name,
     )
 
 
-# Drafts
+def example_id(*parts: str) -> str:
+    """Gives the id of an example that no question of Slack has made."""
+    return f"ex-{digest(chr(10).join(parts))[:12]}"
 
 
-@dataclass(frozen=True)
-class Drafted:
-    """What became of the questions."""
-
-    added: tuple[Example, ...]
-    known: int
-    unanswered: int
-    """Questions that the documents do not answer, or that are none."""
-    failed: int
-
-
-async def draft(
-    journal: Journal,
-    questions: Sequence[Asked],
-    answer: Callable[[Question], Awaitable[Answer]],
-    *,
-    audience: str,
-    readable: frozenset[str],
-    rules: Rules | None = None,
-    progress: Progress = lambda done, total, label: None,
-) -> Drafted:
-    """Lets the model answer questions, and puts each answer among the candidates as it comes: a run that is broken off
-    goes on where it was. Raises ModelUnavailable when the model fails again and again."""
-    rules = rules or Rules()
-    added: list[Example] = []
-    counts = {"known": 0, "unanswered": 0, "failed": 0}
-    in_a_row = 0
-    slots = asyncio.Semaphore(AT_A_TIME)
-
-    async def one(asked: Asked) -> None:
-        nonlocal in_a_row
-        example, outcome = None, "known"
-        id = _id("draft", asked.id, asked.question)
-        async with slots:
-            if in_a_row >= PATIENCE:
-                return
-            if await journal.example(id) is None:
-                example, outcome = await _drafted(id, journal.team_id, asked, answer, audience, readable)
-                in_a_row = in_a_row + 1 if outcome == "failed" else 0
-        if example:
-            added.append(rules.judged(example))
-            await journal.keep_example(added[-1])
-        else:
-            counts[outcome] += 1
-        progress(len(added) + sum(counts.values()), len(questions), asked.question[:60])
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for asked in questions:
-                group.create_task(one(asked))
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    if in_a_row >= PATIENCE:
-        raise ModelUnavailable(
-            f"The model failed {in_a_row} times in a row; {len(added)} answers were drafted. Run it again to go on."
-        )
-    return Drafted(tuple(added), **counts)
-
-
-async def _drafted(
-    id: str,
-    team_id: str,
-    asked: Asked,
-    answer: Callable[[Question], Awaitable[Answer]],
-    audience: str,
-    readable: frozenset[str],
-) -> tuple[Example | None, Literal["added", "unanswered", "failed"]]:
-    question = Question(
-        id=f"draft:{id}", team_id=team_id, text=asked.question, readable=readable, history=asked.history
-    )
-    done = await answer(question)
-    if done.status == "failed":
-        return None, "failed"
-    if done.status != "answered" or not done.citations:
-        return None, "unanswered"
-    example = Example(
-        id=id,
-        team_id=team_id,
-        question_id=f"draft:{id}",
-        question=done.query or asked.question,
-        answer=done.text,
-        passages=done.passages,
-        audience=audience_of(done.passages, audience),
-        produced_by=done.model,
-        provider=done.provider,
-        origin="draft",
-        thread=f"draft:{_hash(asked.question.lower())}",
-        created_at=now(),
-    )
-    return redacted(example), "added"
-
-
-def _id(*parts: str) -> str:
-    return f"ex-{_hash(chr(10).join(parts))[:12]}"
-
-
-def _hash(text: str) -> str:
+def digest(text: str) -> str:
+    """Gives 16 hexadecimal digits of a text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -13,8 +13,9 @@ import pytest
 from bot.errors import ModelUnavailable, TellUser
 from bot.evaluating import Asked
 from bot.journal import Journal
-from bot.learning import examples, importing
-from bot.learning.importing import Drafted, Imported
+from bot.learning import drafting, examples, importing
+from bot.learning.drafting import Drafted
+from bot.learning.importing import Imported
 from bot.learning.tracing import IMPORTED
 from bot.memory import Memory
 from bot.persona import load_persona, training_messages
@@ -203,14 +204,14 @@ class FakeModel:
 
 
 async def drafted(journal: Journal, count: int, model: FakeModel) -> Drafted:
-    return await importing.draft(journal, questions(count), model, audience="workspace", readable=EVERYBODY)
+    return await drafting.draft(journal, questions(count), model, audience="workspace", readable=EVERYBODY)
 
 
 async def test_every_draft_goes_to_review(journal: Journal) -> None:
     """Whatever the settings approve by themselves: nobody has liked it."""
     model = FakeModel()
     rules = examples.Rules(approval="off")
-    made = await importing.draft(journal, questions(3), model, audience="workspace", readable=EVERYBODY, rules=rules)
+    made = await drafting.draft(journal, questions(3), model, audience="workspace", readable=EVERYBODY, rules=rules)
     assert [(one.origin, one.status, one.provider) for one in made.added] == [("draft", "candidate", "localhost")] * 3
     assert len(await journal.examples("candidate")) == 3
 
