@@ -135,26 +135,20 @@ async def watch(
     """Advances a job until it has ended, or until the tuner has it, and shows how far it is. Raises TryAgain when the
     tuner does not take the job, or is then away for longer than `patience_s`, and what `Tuning.advance` raises."""
     away_since: float | None = None
-    looked_at = False
-    while not job.has_ended and (until_done or not looked_at or job.job_id is None):
-        looked_at = job.job_id is not None
+    while not job.has_ended:
+        before = job
         try:
-            next_job = await tuning.advance(job.dataset)
+            job = await tuning.advance(job.dataset)
+            away_since, told = None, job.last_event if job.status == "running" else job.status
         except TryAgain as error:
-            away_since = away_since or time.monotonic()
+            away_since, told = away_since or time.monotonic(), str(error)[:80]
             if job.job_id is None or time.monotonic() - away_since >= patience_s:
                 raise
-            progress(round(job.progress * 100), 100, str(error)[:80])
+        progress(round(job.progress * 100), 100, told)
+        if job.job_id and not until_done:
+            break
+        if (job.file_id, job.job_id) == (before.file_id, before.job_id) and not job.has_ended:
             await asyncio.sleep(LOOK_S)
-            continue
-        away_since = None
-        has_moved = (next_job.job_id, next_job.file_id) != (job.job_id, job.file_id)
-        job = next_job
-        progress(round(job.progress * 100), 100, job.last_event if job.status == "running" else job.status)
-        if not has_moved and not job.has_ended and until_done:
-            await asyncio.sleep(LOOK_S)
-        elif not has_moved and job.job_id is None:  # another process is handing it over
-            await asyncio.sleep(LOOK_S / 5)
     return job
 
 
