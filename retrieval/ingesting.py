@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -84,16 +84,20 @@ class Sync:
         batches = self._batches(items)
         batch: Batch | None = await self._compute(next, batches, None)
         pages: list[Page] = []
-        while batch or pages:
-            drafts = batch.drafts if batch else []
-            async with _together() as group:
-                reading = group.create_task(self._compute(next, batches, None))
-                embedding = group.create_task(self._compute(self._embed, drafts))
-                group.create_task(self._store(pages))
-            upcoming, embedded = reading.result(), embedding.result()
-            if batch and progress:
-                progress(batch.done, max(batch.done, total), batch.place)
-            batch, pages = upcoming, embedded
+        try:
+            while batch or pages:
+                drafts = batch.drafts if batch else []
+                async with _together() as group:
+                    reading = group.create_task(self._compute(next, batches, None))
+                    embedding = group.create_task(self._compute(self._embed, drafts))
+                    group.create_task(self._store(pages))
+                upcoming, embedded = reading.result(), embedding.result()
+                if batch and progress:
+                    progress(batch.done, max(batch.done, total), batch.place)
+                batch, pages = upcoming, embedded
+        finally:
+            with suppress(ValueError):  # a thread is still reading the next batch: it closes what it leaves
+                batches.close()
         removed = [name for name in sorted(self._known.keys() - self._seen.keys()) if not self._may_still_be(name)]
         await self._index.remove(self._team_id, self._source.name, removed)
         await self._remember(form)
@@ -109,7 +113,7 @@ class Sync:
             seconds=round(time.perf_counter() - began, 3),
         )
 
-    def _batches(self, items: list[Item | Unread]) -> Iterator[Batch]:
+    def _batches(self, items: list[Item | Unread]) -> Generator[Batch, None, None]:
         """Reads, compares and cuts; runs in a thread, a batch at a time."""
         chunker = Chunker(self._embedder)
         drafts: list[Draft] = []

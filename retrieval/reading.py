@@ -81,7 +81,8 @@ class Reader:
         self, items: Iterable[Item | Unread], stamp_of: Callable[[str], str] = lambda document_id: ""
     ) -> Iterator[Entry]:
         """Reads items, in their order; `stamp_of` gives the stamp of the version of a document that we have."""
-        with self.apart, ThreadPoolExecutor(AHEAD, "reading") as threads:
+        with self.apart:
+            threads = ThreadPoolExecutor(AHEAD, "reading")
             waiting: deque[Callable[[], Iterable[Entry]]] = deque()
             failures = 0
             try:
@@ -98,7 +99,7 @@ class Reader:
                         return
                 while waiting:
                     yield from waiting.popleft()()
-            finally:
+            finally:  # nobody waits for a server that is slow to answer to a sync that has ended
                 threads.shutdown(wait=False, cancel_futures=True)
 
     def _begin(
@@ -155,6 +156,8 @@ class Reader:
             with closing(self.origin.records(item)) as lines:
                 number = 0
                 for number, line in enumerate(_long_lines(lines), start=1):
+                    if number == 1:
+                        check_kind(line, item.kind)
                     if not line.strip():
                         continue
                     place = f"{item.place}:{number}"
@@ -215,7 +218,7 @@ class Reader:
             return 1
         try:
             with closing(self.origin.records(item)) as lines:
-                return sum(1 for line in lines if line.strip())
+                return sum(1 for line in _long_lines(lines) if line.strip())
         except (Unfit, OSError):
             return 1
 

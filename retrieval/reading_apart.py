@@ -51,6 +51,7 @@ class Apart:
         self._is_closed = False
 
     def __enter__(self) -> Self:
+        self._is_closed = False
         return self
 
     def __exit__(
@@ -87,7 +88,7 @@ class Child:
         # An environment of its own: a parser that is taken over finds no token in it.
         environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "LANG": "C.UTF-8", "PATH": os.defpath}
         self._process = subprocess.Popen(  # noqa: S603 - our own module, with numbers
-            [sys.executable, "-m", __name__, str(limits.memory_bytes), str(limits.cpu_s)],
+            [sys.executable, "-P", "-m", __name__, str(limits.memory_bytes), str(limits.cpu_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

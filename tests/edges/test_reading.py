@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from bot.vocabulary import Document
 from retrieval.chunking import Chunker
 from retrieval.reading import Entry, Reader, Unchanged
 from retrieval.sources import Access, Unread, address_of, open_origin
+from tests.bad_files import docx, pdf
 from tests.hashing_embedder import HashingEmbedder
 
 TABLE = "| Code | Meaning |\n|---|---|\n| E1 | bad |"
@@ -270,3 +272,30 @@ def test_a_yaml_bomb_is_refused(tmp_path: Path) -> None:
     layers = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12))
     page = f"---\nl0: &l0 [ha, ha]\n{layers}\ntitle: *l11\n---\nText."
     assert "title" in reason(file(tmp_path, "a.md", page))
+
+
+@pytest.mark.parametrize("kind", ["pdf", "docx", "html", "csv"])
+def test_a_damaged_file_is_read_or_has_a_reason(tmp_path: Path, kind: str) -> None:
+    """Thirty times a few bytes of a good file are changed, lost or doubled: no reader falls over, and none is lost."""
+    good = {
+        "pdf": pdf(*(f"Page {number} says something." for number in range(3))),
+        "docx": docx(("Heading 1", "Head"), ("Normal", "Text."), table=[["a", "b"], ["c", "d"]]),
+        "html": b"<html><body><main><h1>Head</h1><p>Text.</p><table><tr><td>a</td></tr></table></main></body></html>",
+        "csv": b"a,b\n1,2\n3,4\n",
+    }[kind]
+    chance = random.Random(4711)
+    for number in range(30):
+        raw = bytearray(good)
+        for _ in range(chance.randint(1, 8)):
+            at = chance.randrange(len(raw))
+            raw[at : at + chance.randint(0, 9)] = chance.randbytes(chance.randint(0, 9))
+        file(tmp_path, f"{number}.{kind}", bytes(raw))
+    found = read(tmp_path)
+    assert len(found) == 30
+    for entry in found.values():
+        assert isinstance(entry, Document) or (isinstance(entry, Unread) and entry.reason and entry.keeps is None)
+
+
+def test_records_that_are_none_are_one_line(tmp_path: Path) -> None:
+    """A PDF that is called `.jsonl` is not complained about line by line."""
+    assert "is a PDF" in reason(file(tmp_path, "a.jsonl", pdf("Text.")))
