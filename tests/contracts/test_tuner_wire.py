@@ -589,7 +589,7 @@ async def test_fields_of_the_caller_reach_the_engine_and_ours_win(client: AsyncO
     mine = {"grammar": 'root ::= "a"', "lora": [{"id": 3, "scale": 9}]}
     got = json.loads(await say(client, BASE, "engine: echo", **sent, extra_body=mine))
     extra = {"lora": [BASE], "cache_prompt": False}
-    assert got == {"model": BASE, **sent, "grammar": mine["grammar"], **extra, "max_tokens": 1024}
+    assert got == {"model": BASE, **sent, "grammar": mine["grammar"], **extra, "max_tokens": 512}
     got = json.loads(await say(client, BASE, "engine: echo", max_completion_tokens=5))
     assert "max_tokens" not in got and got["max_completion_tokens"] == 5
 

@@ -14,7 +14,9 @@ from bot.local.tuner.models import Models
 from bot.local.tuner.requests import json_body
 from bot.local.tuner.serving import Upstream
 
-DEFAULT_MAX_TOKENS = 1024
+DEFAULT_MAX_TOKENS = 512
+"""Where a request names none. A small base that loops would otherwise write until its context is full; four times the
+120 words of an answer are room enough."""
 MOST_AT_ONCE = 64
 """Answers that may be written or wait for their turn at the same time."""
 LONGEST_SILENCE_S = 600
