@@ -116,13 +116,19 @@ class Library:
         address = await asyncio.to_thread(address_of, source)
         known = {there.name: there for there in await self._index.sources(team_id)}
         name = name or _name_for(address, known)
-        told = (known.get(name) or Source(name=name, address=address)).model_copy(update={"address": address})
-        given = {"audience": audience and check_audience(audience), "base_url": base_url, "tried_at": datetime.now(UTC)}
-        told = told.model_copy(update={field: value for field, value in given.items() if value})
-        if every_s is not None:
-            told = told.model_copy(update={"every_s": every_s or None})
-        if name in known:  # so that a sync that fails is not due again at once
-            await self._index.save_source(team_id, told)
+        before = known.get(name) or Source(name=name, address=address)
+        audience = check_audience(audience or before.audience)
+        before = before.model_copy(update={"tried_at": datetime.now(UTC)})
+        if name in known:  # first, so that a sync that fails is not due again at once
+            await self._index.save_source(team_id, before)
+        told = before.model_copy(
+            update={
+                "address": address,
+                "audience": audience,
+                "base_url": base_url or before.base_url,
+                "every_s": before.every_s if every_s is None else every_s or None,
+            }
+        )
         origin = await asyncio.to_thread(open_origin, address, self._access)
         with closing(origin):
             reader = Reader(origin, name, told.audience, told.base_url)
