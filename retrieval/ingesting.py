@@ -176,9 +176,16 @@ class Sync:
                 self._added += 1
 
     async def _remember(self, form: str) -> None:
-        documents, passages = await self._index.count(self._team_id, self._source.name)
+        """Remembers the source as synced; what an operator did to it meanwhile stands."""
+        name = self._source.name
+        there = {source.name: source for source in await self._index.sources(self._team_id)}.get(name)
+        if self._source.synced_at and there is None:
+            await self._index.forget_source(self._team_id, name)
+            return
+        documents, passages = await self._index.count(self._team_id, name)
         now = {"synced_at": datetime.now(UTC), "documents": documents, "passages": passages, "form": form}
-        await self._index.save_source(self._team_id, self._source.model_copy(update=now))
+        schedule = {"every_s": there.every_s} if there else {}
+        await self._index.save_source(self._team_id, self._source.model_copy(update=now | schedule))
 
     def _may_still_be(self, document_id: str) -> bool:
         return any(kept == "" or document_id == kept or document_id.startswith(f"{kept}/") for kept in self._kept)

@@ -118,16 +118,12 @@ class Library:
         name = name or _name_for(address, known)
         before = known.get(name) or Source(name=name, address=address)
         audience = check_audience(audience or before.audience)
-        before = before.model_copy(update={"tried_at": datetime.now(UTC)})
+        schedule = before.every_s if every_s is None else every_s or None
+        before = before.model_copy(update={"every_s": schedule, "tried_at": datetime.now(UTC)})
         if name in known:  # first, so that a sync that fails is not due again at once
             await self._index.save_source(team_id, before)
         told = before.model_copy(
-            update={
-                "address": address,
-                "audience": audience,
-                "base_url": base_url or before.base_url,
-                "every_s": before.every_s if every_s is None else every_s or None,
-            }
+            update={"address": address, "audience": audience, "base_url": base_url or before.base_url}
         )
         origin = await asyncio.to_thread(open_origin, address, self._access)
         with closing(origin):

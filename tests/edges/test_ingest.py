@@ -196,6 +196,38 @@ async def test_no_question_waits_for_an_ingest(index: FlakyIndex, docs: Path) ->
     await library.close()
 
 
+async def test_what_is_done_to_a_source_while_it_is_synced_stands(index: FlakyIndex, docs: Path) -> None:
+    """A source that was removed in the middle of its sync does not come back; one that got a schedule keeps it."""
+    may_go_on, is_busy = threading.Event(), threading.Event()
+    may_go_on.set()
+
+    class PatientEmbedder(HashingEmbedder):
+        def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            is_busy.set()
+            assert may_go_on.wait(30)
+            return super().embed_passages(texts)
+
+    library = Library(index, PatientEmbedder(), form_of("hashing/1", "test"), threshold=0.75, model="hashing")
+    for name in ("wiki", "plan"):
+        (docs / "a.md").write_text(f"Text of {name}.")
+        await library.ingest(TEAM, docs, name=name)
+        (docs / "a.md").write_text(f"New text of {name}.")
+        may_go_on.clear()
+        is_busy.clear()
+        syncing = asyncio.create_task(library.sync(TEAM, name))
+        assert await asyncio.to_thread(is_busy.wait, 10)
+        if name == "wiki":
+            await library.remove(TEAM, name)
+        else:
+            (source,) = await library.sources(TEAM)
+            await index.save_source(TEAM, source.model_copy(update={"every_s": 60}))
+        may_go_on.set()
+        await syncing
+    assert [(source.name, source.every_s) for source in await library.sources(TEAM)] == [("plan", 60)]
+    assert (await library.status(TEAM)).documents == 1
+    await library.close()
+
+
 async def test_another_folder_of_the_same_name_does_not_empty_the_first(
     library: Library, docs: Path, tmp_path: Path
 ) -> None:
