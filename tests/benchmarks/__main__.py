@@ -25,6 +25,7 @@ from retrieval.embedding import MiniLM
 from retrieval.index import Index, Page, form_of
 from retrieval.index_embedded import EmbeddedIndex
 from retrieval.library import Library
+from tests.benchmarks import tuning
 from tests.benchmarks.answering import our_share
 from tests.benchmarks.clock import TimedEmbedder
 from tests.benchmarks.corpus import COMPANY, Author, author_of, cut
@@ -52,10 +53,12 @@ class Size:
     """Passages in the large library."""
     questions: int
     starts: int
+    steps: int
+    """Of each training run."""
 
 
-FULL = Size(passages=1_000, ingests=4, many=20_000, questions=240, starts=7)
-QUICK = Size(passages=225, ingests=2, many=2_000, questions=24, starts=2)
+FULL = Size(passages=1_000, ingests=4, many=20_000, questions=240, starts=7, steps=8)
+QUICK = Size(passages=225, ingests=2, many=2_000, questions=24, starts=2, steps=2)
 
 
 class Bench:
@@ -67,7 +70,7 @@ class Bench:
         self.form = form_of(self.embedder.id, CHUNKER)
         self.pages: list[Page] = []
 
-    async def run(self, with_weaviate: bool) -> list[Figure]:
+    async def run(self, with_weaviate: bool, with_tuner: bool) -> list[Figure]:
         """Measures everything, in the order of the table but for the ingest, which comes first."""
         company = cut(COMPANY, self.embedder, LOCAL_TEAM)
         author = author_of(company)
@@ -90,7 +93,11 @@ class Bench:
                 finds += await self.find_weaviate(author, questions)
         all_gone_from(self.data_dir)
         tell("starting")
-        return [*answers, *finds, *ingest, *cold_start(self.data_dir, questions[0], self.size.starts)]
+        starts = cold_start(self.data_dir, questions[0], self.size.starts)
+        if with_tuner:
+            tell("tuning")
+            starts += await tuning.tune(self.folder, questions[:24], self.size.steps)
+        return [*answers, *finds, *ingest, *starts]
 
     @property
     def passages(self) -> int:
@@ -153,14 +160,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes: to see that it runs, not to be quoted")
     parser.add_argument("--weaviate", choices=("auto", "off"), default="auto", help="auto: where there is one")
+    parser.add_argument("--tuner", choices=("auto", "off"), default="auto", help="auto: where it is installed")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between FILE's benchmark marks")
     arguments = parser.parse_args()
     set_up("WARNING")
     with_weaviate = arguments.weaviate == "auto" and is_available()
     if not with_weaviate:
         tell("without Weaviate" if arguments.weaviate == "off" else SKIP_REASON)
+    with_tuner = arguments.tuner == "auto" and tuning.is_available()
+    if not with_tuner:
+        tell("without the tuner" if arguments.tuner == "off" else tuning.SKIP_REASON)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        figures = asyncio.run(Bench(QUICK if arguments.quick else FULL, Path(folder)).run(with_weaviate))
+        figures = asyncio.run(Bench(QUICK if arguments.quick else FULL, Path(folder)).run(with_weaviate, with_tuner))
     print(table(figures))
     if arguments.write:
         command = "python -m tests.benchmarks" + (" --quick" if arguments.quick else "")

@@ -207,3 +207,17 @@ async def test_a_closed_serving_stops_its_servers_and_starts_no_more(serving: Se
             await client.get(f"{url}/health")
     with pytest.raises(Refused, match="shutting down"):
         await answer(serving, "first")
+
+
+async def test_closing_waits_for_the_answer_that_is_being_given(serving: Serving) -> None:
+    """A server that is stopped while somebody reads would hold up the whole process."""
+    import httpx
+
+    async with serving.using("first") as (url, key, extra), httpx.AsyncClient(timeout=60) as client:
+        closing = asyncio.create_task(serving.close())
+        await asyncio.wait({closing}, timeout=0.3)
+        assert not closing.done()
+        headers = {"Authorization": f"Bearer {key}"}
+        done = await client.post(f"{url}/v1/chat/completions", json={**ASKED, **extra}, headers=headers)
+        assert done.status_code == 200
+    await closing

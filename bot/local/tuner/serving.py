@@ -44,8 +44,15 @@ class _Engine:
         self.answering = 0
         self.is_idle = asyncio.Event()
 
+    async def callers_gone(self) -> None:
+        """Returns when the last answer has ended."""
+        if self.answering:
+            self.is_idle.clear()
+            await self.is_idle.wait()
+
     def stop(self) -> None:
-        """Ends the server, which answers nobody any more; blocks for some hundredths of a second."""
+        """Ends the server, whose callers must have gone: with Python's lock held, it waits for each to hang up. Blocks
+        for a second at most."""
         self._server = None  # there is no other way to tell it
 
 
@@ -75,17 +82,13 @@ class Serving:
         """Does nothing yet that takes time: bases are loaded when they are first asked."""
 
     async def close(self) -> None:
-        """Stops all servers; answers that are still running are cut off."""
+        """Stops all servers, when the last answer has ended: who wants to close at once cancels its answers before."""
         self._is_closed = True
-        for task in self._retiring:
-            task.cancel()
-        await asyncio.gather(*self._retiring, return_exceptions=True)
-        for lock in self._starting.values():
-            async with lock:
-                pass  # who is just starting a server sees that we are closed, and stops it
-        while self._engines:
-            _, engine = self._engines.popitem()
-            await asyncio.to_thread(engine.stop)
+        for base, lock in self._starting.items():
+            async with lock:  # who was just starting a server has done so
+                if (engine := self._engines.pop(base, None)) is not None:
+                    self._retire(engine)
+        await asyncio.gather(*self._retiring)
 
     def bases(self) -> dict[str, Path]:
         """Gives the bases by their names."""
@@ -106,10 +109,10 @@ class Serving:
     async def add(self, name: str, base: str, adapter: Path) -> None:
         """Makes an adapter a model. If its base is running, a server with the new adapter has taken over when this
         returns. Raises Refused for an adapter of another base or a name that is taken."""
-        if name in self._paths or name in self._adapters:
-            raise Refused("model_exists", f"There is a model '{name}' already.")
         await asyncio.to_thread(check_adapter, adapter, await self.check_base(base), base)
         async with self._starting[base]:
+            if name in self._paths or name in self._adapters:
+                raise Refused("model_exists", f"There is a model '{name}' already.")
             if (running := self._engines.get(base)) is not None:
                 self._engines[base] = await self._new_engine(base, {**self._adapters_of(base), name: adapter})
                 self._retire(running)
@@ -153,9 +156,9 @@ class Serving:
             raise Refused("closed", "The server is shutting down.")
         found = await self.check_base(base)
         there = {name: path for name, path in adapters.items() if path.is_file()}  # one that is gone harms no other
-        return _Engine(await asyncio.to_thread(self._start_server, base, found, there), there)
+        return await asyncio.to_thread(self._start_engine, base, found, there)
 
-    def _start_server(self, name: str, base: Base, adapters: dict[str, Path]) -> Any:
+    def _start_engine(self, name: str, base: Base, adapters: dict[str, Path]) -> _Engine:
         import xllamacpp
 
         parameters = xllamacpp.CommonParams()
@@ -171,7 +174,7 @@ class Serving:
         parameters.port = 0
         parameters.endpoint_slots = parameters.ui = parameters.fit_params = False
         parameters.cache_ram_mib = 0
-        parameters.sse_ping_interval = 1  # so long, in seconds, a server that is stopped waits for a running stream
+        parameters.sse_ping_interval = 1  # seconds within which it notices that nobody reads a stream any more
         parameters.cors_origins = ""
         parameters.verbosity = -1
         try:
@@ -180,16 +183,14 @@ class Serving:
             raise Refused("base_not_loaded", f"llama.cpp cannot load the model '{name}': {problem}") from problem
         # It listens before its own loop runs, and stopping it in between would wait for ever, with Python's lock held.
         asking = HTTPConnection(server.listening_address.removeprefix("http://"), timeout=60)
-        asking.request("GET", "/lora-adapters", headers={"Authorization": f"Bearer {self._key}"})
+        asking.request("GET", "/lora-adapters", headers={"Authorization": f"Bearer {self._key}", "Connection": "close"})
         asking.getresponse().read()
         asking.close()
-        return server
+        return _Engine(server, adapters)
 
     def _retire(self, engine: _Engine) -> None:
         async def wait_and_stop() -> None:
-            if engine.answering:
-                engine.is_idle.clear()
-                await engine.is_idle.wait()
+            await engine.callers_gone()
             await asyncio.to_thread(engine.stop)
 
         task = asyncio.create_task(wait_and_stop())
