@@ -13,7 +13,7 @@ from bot.report import Report
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SHOWN_CASES = 6
+SHOWN_CASES = 4
 _LONGEST_SHOWN = 1_200
 _IN_SHORT = ("quality_posted", "hallucinating", "citation_recall", "raw_format", "format", "fresh", "right_refusals")
 
