@@ -125,7 +125,8 @@ class Found(Frozen):
     query: str
     """The standalone query that was searched."""
     confidence: float = 0.0
-    """The best certainty of the hits, 0 to 1; 0 when nothing was found."""
+    """How likely the hits hold the answer, 0 to 1, where that was learned (`calibrate`); else their best certainty. 0
+    when nothing was found."""
     is_sufficient: bool = False
     """Whether the hits may be answered from: confidence at the threshold, or an identifier of the question verbatim."""
     embed_ms: float = 0.0

@@ -40,8 +40,8 @@ class Query:
     """What a hit's certainty is measured from, where `vector` leans towards the thread; else `vector`."""
     hidden: frozenset[str] = frozenset()
     """Ids of documents to search as if they were not there, which makes of a question one that is not answered."""
-    by_words: bool = True
-    """Whether words count beside the vector."""
+    alpha: float | None = None
+    """1 ranks by the vector alone, 0 by words alone; None as the index is set."""
 
     def certainty(self, vector: Vectors) -> float:
         """Gives the certainty of a passage by its vector."""

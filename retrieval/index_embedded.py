@@ -170,8 +170,9 @@ class EmbeddedIndex:
         matrix.refresh(connection)
         readable = matrix.readable(query.readable, _numbers(connection, query.hidden))
         by_vector = matrix.best(matrix.cosines(query.vector), readable, POOL)
-        by_words = _by_words(connection, query.text, matrix.numbers(readable)) if query.by_words else {}
-        best = fuse(by_vector, by_words, self._alpha if query.by_words else 1.0)[:k]
+        alpha = self._alpha if query.alpha is None else query.alpha
+        by_words = _by_words(connection, query.text, matrix.numbers(readable)) if alpha < 1 else {}
+        best = fuse(by_vector, by_words, alpha)[:k]
         passages = _passages(connection, [n for n, _ in best], query.readable)
         return [
             Hit(passage=passages[n], score=score, certainty=query.certainty(matrix.vector(n)))

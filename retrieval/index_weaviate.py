@@ -62,7 +62,7 @@ class WeaviateIndex:
                 found = await self._passages(client, team_id).query.hybrid(
                     query=" ".join((query.text[:MOST_CHARACTERS], *query.identifiers)),
                     vector=query.vector.tolist(),
-                    alpha=self._alpha if query.by_words else 1.0,
+                    alpha=self._alpha if query.alpha is None else query.alpha,
                     fusion_type=HybridFusion.RELATIVE_SCORE,
                     query_properties=list(SEARCHED),
                     filters=_where(query),

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
@@ -14,18 +13,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from bot.calibration import Calibration, Signs, calibration_file, load_calibration
 from bot.errors import FootnoteError, TellUser
 from bot.log import log
 from bot.settings import Settings
-from bot.vocabulary import Found, Hit, IngestReport, LibraryStatus, Passage, Question, Source
+from bot.vocabulary import Found, IngestReport, LibraryStatus, Passage, Question, Source
 from retrieval.chunking import CHUNKER
 from retrieval.embedding import Embedder, open_embedder
-from retrieval.index import Index, Query, form_of
+from retrieval.finding import Finder
+from retrieval.index import Index, form_of
 from retrieval.ingesting import Progress, Sync
-from retrieval.questions import holds, identifiers, leaning, standalone, thread_before
 from retrieval.reading import READING, Reader, check_audience
 from retrieval.sources import Access, address_of, name_of, open_origin
 from retrieval.stamps import Stamps, stamps_file
+from retrieval.sufficiency import signs
 
 if TYPE_CHECKING:
     from retrieval.embedding import Vectors
@@ -44,39 +45,38 @@ class Library:
         threshold: float,
         model: str,
         access: Access = Access(),  # noqa: B008 - it is frozen
+        calibration: Calibration | None = None,
     ) -> None:
         self._index, self._embedder, self._form = index, embedder, form
-        self._threshold, self._model, self._access = threshold, model, access
+        self._model, self._access = model, access
         # Threads of their own, so that no question waits behind a batch of passages, which takes seconds.
         self._asking = ThreadPoolExecutor(os.cpu_count() or 1, "library-asking")
         self._ingesting = ThreadPoolExecutor(2, "library-ingesting")
+        self._finder = Finder(index, embedder, self._asking, threshold, calibration)
 
-    async def find(self, question: Question, k: int = 5) -> Found:
-        """Finds the `k` best passages that everyone at the place of the question may read.
+    async def find(
+        self,
+        question: Question,
+        k: int = 5,
+        *,
+        without: frozenset[str] = frozenset(),
+        hidden: frozenset[str] = frozenset(),
+    ) -> Found:
+        """Finds the `k` best passages that everyone at the place of the question may read; to measure, without some of
+        the steps of finding, and as if some documents were not there.
 
         Raises LibraryUnavailable when the index is down or slow.
         """
-        text = standalone(question.text, question.history)
-        if not text.strip() or not question.readable:
-            return Found(hits=(), query=text)
-        began = time.perf_counter()
-        own = await self._compute(self._embedder.embed_query, text)
-        vector = await self._compute(self._towards_the_thread, own, question) if question.history else own
-        embedded = time.perf_counter()
-        asked = identifiers(text)
-        query = Query(text, vector, question.readable, asked, own_vector=own)
-        hits = await self._index.search(question.team_id, query, k)
-        hits = [hit for hit in hits if self._may_be_shown(hit, question)]
-        confidence = max((hit.certainty for hit in hits), default=0.0)
-        is_named = any(holds(hit.passage.text, identifier) for hit in hits for identifier in asked)
-        return Found(
-            hits=tuple(hits),
-            query=text,
-            confidence=confidence,
-            is_sufficient=is_named or (bool(hits) and confidence >= self._threshold),
-            embed_ms=(embedded - began) * 1000,
-            search_ms=(time.perf_counter() - embedded) * 1000,
-        )
+        return await self._finder.find(question, k, without=without, hidden=hidden)
+
+    @property
+    def form(self) -> str:
+        """The embedding model and chunker, as a hash."""
+        return self._form
+
+    def signs(self, found: Found) -> Signs:
+        """Gives what speaks for it that passages answer, by name; see `retrieval.sufficiency`."""
+        return signs(found.query, found.hits)
 
     async def standing(self, team_id: str, passages: Sequence[Passage]) -> dict[str, tuple[str, str]]:
         """Gives, by id, the digest and the audience of those documents of passages, all of one source, that are still
@@ -184,23 +184,6 @@ class Library:
             threads.shutdown(wait=False, cancel_futures=True)
         await self._index.close()
 
-    def _towards_the_thread(self, own: Vectors, question: Question) -> Vectors:
-        """Turns a question's vector towards what was said before it, which its words alone do not tell."""
-        import numpy as np
-
-        before = [self._embedder.embed_query(text) for text in thread_before(question.history)]
-        if not before:
-            return own
-        thread = np.sum(before, axis=0)
-        turned: Vectors = own + leaning(question.text) * thread / np.linalg.norm(thread)
-        return turned / np.linalg.norm(turned)
-
-    def _may_be_shown(self, hit: Hit, question: Question) -> bool:
-        if hit.passage.audience in question.readable:
-            return True
-        log.error("unreadable_hit", passage=hit.passage.id, audience=hit.passage.audience, question=question.id)
-        return False
-
     async def _compute(self, work: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._asking, work, *arguments)
 
@@ -225,7 +208,9 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
     form = form_of(embedder.id, CHUNKER)
     index = _index(settings, form, embedder.dimensions)
     access = Access(settings.intranet_hosts, settings.data_dir / "stamps")
-    library = Library(index, embedder, form, settings.sufficiency_threshold, settings.embedding_model, access)
+    calibration = load_calibration(calibration_file(settings.data_dir), form, settings.hybrid_alpha)
+    threshold, model = settings.sufficiency_threshold, settings.embedding_model
+    library = Library(index, embedder, form, threshold, model, access, calibration)
     try:
         yield library
     finally:

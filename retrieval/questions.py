@@ -14,6 +14,8 @@ LEANING = 0.5
 """How far the direction to search in leans towards the thread, for a question of few words. On 66 follow-ups it brings
 the right page among the first five for 93 instead of 88 of 100; anything from 0.3 to 0.6 does about the same."""
 _FEW_WORDS = 4
+_BESIDE_A_NAME = 3
+"""Words of a question that is about a code or a setting's name, beside it: "what does the error … mean"."""
 _MOST_OF_A_TURN = 800
 """Characters of a turn that say what a thread is about."""
 _WORD = re.compile(r"[^\W_]+(?:[._/@:-]+[^\W_]+)*")
@@ -63,6 +65,14 @@ def identifiers(text: str) -> tuple[str, ...]:
 def holds(text: str, identifier: str) -> bool:
     """Whether a text holds an identifier verbatim, not as a part of a longer one."""
     return re.search(rf"(?<![\w-]){re.escape(identifier)}(?![\w-]|\.\w)", text) is not None
+
+
+def is_about(text: str, asked: Sequence[str]) -> bool:
+    """Whether a question is about the codes and names in it, rather than naming one by the way."""
+    rest = text
+    for identifier in asked:
+        rest = rest.replace(identifier, " ")
+    return bool(asked) and len(telling_words(rest)) <= _BESIDE_A_NAME
 
 
 def standalone(question: str, history: Sequence[Turn]) -> str:

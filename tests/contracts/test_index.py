@@ -65,19 +65,20 @@ async def test_certainty_is_of_the_question_itself(library: Shelf) -> None:
     """Where the search leans towards the thread, hits are ranked by where it leans and judged by the question."""
     billing = await library.put("billing", "Invoices and payments.")
     keys = await library.put("keys", "Tokens and secrets.")
-    asked = replace(library.query("tokens and secrets"), vector=billing.vectors[0], by_words=False)
+    asked = replace(library.query("tokens and secrets"), vector=billing.vectors[0], alpha=1.0)
     best, other = await library.index.search(library.team_id, replace(asked, own_vector=keys.vectors[0]), 5)
     assert best.passage.document_id == "billing"
     assert other.certainty == pytest.approx(1.0, abs=1e-5) and best.certainty < other.certainty
 
 
-async def test_words_can_be_left_out_of_a_search(library: Shelf) -> None:
-    """What is found then is ranked by its vector alone."""
+async def test_a_search_can_be_by_meaning_or_by_words_alone(library: Shelf) -> None:
+    """What is found then is ranked by its vector alone, or by its words alone."""
     near = await library.put("near", "Something else.")
     await library.put("worded", "ERR-4021 ERR-4021")
     asked = replace(library.query("ERR-4021"), vector=near.vectors[0])
-    (best, *_) = await library.index.search(library.team_id, replace(asked, by_words=False), 5)
-    assert (best.passage.document_id, best.score) == ("near", pytest.approx(1.0))
+    for alpha, name in ((1.0, "near"), (0.0, "worded")):
+        (best, *_) = await library.index.search(library.team_id, replace(asked, alpha=alpha), 5)
+        assert (best.passage.document_id, best.score) == (name, pytest.approx(1.0))
 
 
 async def test_unreadable_passages_do_not_crowd_out_readable_ones(library: Shelf) -> None:

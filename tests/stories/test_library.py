@@ -193,6 +193,57 @@ async def test_a_follow_up_is_searched_in_the_direction_of_its_thread(library: L
         assert {hit.passage.id: hit.certainty for hit in found.hits} == pytest.approx(alone)
 
 
+async def test_a_page_that_holds_the_code_comes_first(library: Library, tmp_path: Path) -> None:
+    """However many pages are nearer in meaning; in its heading or in its text."""
+    folder = tmp_path / "codes"
+    folder.mkdir()
+    for n in range(30):
+        (folder / f"e{n}.md").write_text(
+            f"# Errors of part {n}\n\nWhat does the error code of part {n} mean? See there.\n"
+        )
+    (folder / "limits.md").write_text("# Limits\n\n## QX-77\n\nPayload above the quota; shrink it.\n")
+    await library.ingest(TEAM, folder)
+    found = await ask(library, "What does the error code QX-77 mean?")
+    assert ids(found)[0] == "limits"
+    assert found.is_sufficient
+
+
+async def test_a_code_that_no_page_holds_is_not_answered_from_a_look_alike(library: Library, docs: Path) -> None:
+    """Though its page is near; a question that names a code by the way is judged as any other."""
+    await library.ingest(TEAM, docs)
+    look_alike = await ask(library, "What does ERR-4022 mean?")
+    assert ids(look_alike)[0] == "errors"
+    assert not look_alike.is_sufficient
+    assert (await ask(library, "Since ERR-4022 came up I want to reset my API key, how do I do that?")).is_sufficient
+
+
+async def test_a_misspelt_question_finds_its_page(library: Library, docs: Path) -> None:
+    """It is searched as the pages write it, and what was read is told."""
+    await library.ingest(TEAM, docs)
+    found = await ask(library, "when are invocies isued")
+    assert found.query == "when are invoices issued"
+    assert ids(found)[0] == "billing"
+
+
+async def test_no_correction_betrays_a_page_that_may_not_be_read(library: Library, docs: Path) -> None:
+    """A word of a page for others is no word to correct to."""
+    await library.ingest(TEAM, docs)
+    assert (await ask(library, "is there a mergger", frozenset({"channel:C1"}))).query == "is there a merger"
+    assert (await ask(library, "is there a mergger")).query == "is there a mergger"
+
+
+async def test_of_two_versions_of_a_page_the_newer_is_read_first(library: Library, tmp_path: Path) -> None:
+    """And the older one does not take the place of another page."""
+    folder = tmp_path / "years"
+    folder.mkdir()
+    for year, size in ((2024, 5), (2026, 25)):
+        text = f"An upload may have up to {size} megabytes on every plan."
+        (folder / f"{year}.md").write_text(f"---\ntitle: Uploads\nupdated: {year}-01-01\n---\n{text}\n")
+    await library.ingest(TEAM, folder)
+    found = await ask(library, "how large may an upload be, up to 5 megabytes?")
+    assert ids(found) == ["2026", "2024"]
+
+
 async def test_a_restart_forgets_nothing(docs: Path, tmp_path: Path) -> None:
     """Another process on the same data folder finds what the first one took in, and knows what it need not embed."""
     settings = Settings(data_dir=tmp_path / "data")
