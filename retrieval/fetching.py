@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 AGENT = "Footnote"
 MOST_REDIRECTS = 5
 CONNECT_S, READ_S, TOTAL_S = 5.0, 15.0, 60.0
+GLANCE_S = 0.5
+"""How often a wait looks whether it is still wanted."""
 LONGEST_PAUSE_S = 20.0
 """That a server may ask for, between requests or before another attempt."""
 MOST_ROBOTS = 500_000
@@ -67,8 +69,13 @@ class Fetcher:
         access: Access = Access(),  # noqa: B008 - it is frozen
         resolve: Resolve | None = None,
         network: httpcore.NetworkBackend | None = None,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
-        guarded = GuardedNetwork(access.intranet_hosts, resolve or addresses_of, network or httpcore.SyncBackend())
+        self._is_closed = threading.Event()
+        self._wait = wait or self._is_closed.wait
+        guarded = GuardedNetwork(
+            access.intranet_hosts, resolve or addresses_of, network or httpcore.SyncBackend(), self._is_closed
+        )
         self._intranet_hosts, self._pace_s = access.intranet_hosts, access.pace_s
         self._pool = httpcore.ConnectionPool(
             ssl_context=ssl.create_default_context(), network_backend=guarded, max_connections=20, keepalive_expiry=10
@@ -89,7 +96,8 @@ class Fetcher:
         return list(self._robots_of(_parsed(url)).sitemaps)
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Ends what is being fetched, and closes the connections."""
+        self._is_closed.set()
         self._pool.close()
 
     def _get(self, url: str, stamp: str, most_bytes: int, may_be_read: Callable[[httpx.URL], None]) -> Fetched | None:
@@ -114,11 +122,13 @@ class Fetcher:
         if status in _BUSY:
             pause_s = _seconds(headers.get("retry-after", "2"))
             if pause_s <= LONGEST_PAUSE_S and time.monotonic() + pause_s < _until.get():
-                time.sleep(pause_s)
+                self._wait(pause_s)
                 return self._request(url, stamp, most_bytes)
         return status, headers, body
 
     def _request(self, url: httpx.URL, stamp: str, most_bytes: int) -> tuple[int, Mapping[str, str], bytes]:
+        if self._is_closed.is_set():
+            raise OutOfReach("is not asked any more")
         self._wait_turn(url)
         headers = {"Host": url.netloc.decode(), "User-Agent": f"{AGENT}/1 (reads documentation for a support bot)"}
         headers |= {"Accept": "text/html,text/markdown,*/*;q=0.5", "Accept-Encoding": "gzip", **_conditions(stamp)}
@@ -177,7 +187,7 @@ class Fetcher:
             now = time.monotonic()
             turn = max(now, self._free_at.get(url.host, 0.0))
             self._free_at[url.host] = turn + pace_s
-        time.sleep(turn - now)
+        self._wait(turn - now)
         _until.set(_until.get() + turn - now)  # waiting is not the server's fault
 
 
@@ -188,8 +198,15 @@ class Gone(Unfit):
 class GuardedNetwork(httpcore.NetworkBackend):
     """Connects to addresses on the public internet only, and to those hosts besides that an operator named."""
 
-    def __init__(self, intranet_hosts: frozenset[str], resolve: Resolve, network: httpcore.NetworkBackend) -> None:
+    def __init__(
+        self,
+        intranet_hosts: frozenset[str],
+        resolve: Resolve,
+        network: httpcore.NetworkBackend,
+        is_over: threading.Event,
+    ) -> None:
         self._intranet_hosts, self._resolve, self._network = intranet_hosts, resolve, network
+        self._is_over = is_over
 
     def connect_tcp(
         self,
@@ -210,20 +227,29 @@ class GuardedNetwork(httpcore.NetworkBackend):
         for address in addresses:
             try:
                 within_s = _left(timeout)
-                return Clocked(self._network.connect_tcp(address, port, within_s, local_address, socket_options))
+                stream = self._network.connect_tcp(address, port, within_s, local_address, socket_options)
+                return Clocked(stream, self._is_over)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 refused = error
         raise refused
 
 
 class Clocked(httpcore.NetworkStream):
-    """A connection on which no wait outlasts the fetch that it is for: a byte now and then does not keep it going."""
+    """A connection on which no wait outlasts the fetch that it is for: neither does a byte now and then keep it going,
+    nor is a server waited for when nobody wants its answer any more."""
 
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
-        self._stream = stream
+    def __init__(self, stream: httpcore.NetworkStream, is_over: threading.Event) -> None:
+        self._stream, self._is_over = stream, is_over
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(timeout))
+        until = time.monotonic() + (TOTAL_S if timeout is None else timeout)
+        while True:
+            left = until - time.monotonic()
+            try:
+                return self._stream.read(max_bytes, _left(min(left, GLANCE_S)))
+            except httpcore.ReadTimeout:
+                if left <= GLANCE_S or self._is_over.is_set():
+                    raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout))
@@ -234,7 +260,7 @@ class Clocked(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return Clocked(self._stream.start_tls(ssl_context, server_hostname, _left(timeout)))
+        return Clocked(self._stream.start_tls(ssl_context, server_hostname, _left(timeout)), self._is_over)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

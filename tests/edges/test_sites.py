@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +201,26 @@ async def test_a_page_that_never_comes_is_given_up(
     assert report.seconds < 10
 
 
+async def test_a_sync_that_is_broken_off_waits_for_no_server(library: Library, site: WebSite) -> None:
+    """Whoever stops it (Ctrl-C, a deploy) gets it stopped, though pages are still awaited."""
+    is_asked = threading.Event()
+
+    def never(out: Any) -> None:
+        is_asked.set()
+        site.stopped.wait(100)
+
+    site.pages["/a"] = Page(instead=never)
+    site.put_map("/a")
+    syncing = asyncio.create_task(library.ingest(TEAM, site.url, name="site"))
+    assert await asyncio.to_thread(is_asked.wait, 10)
+    began = time.monotonic()
+    syncing.cancel()
+    await asyncio.gather(syncing, return_exceptions=True)
+    while any(thread.name.startswith("reading") for thread in threading.enumerate()):
+        assert time.monotonic() - began < 5
+        await asyncio.sleep(0.01)
+
+
 async def test_a_site_that_fails_again_and_again_is_left_alone(library: Library, site: WebSite) -> None:
     """After ten failures in a row nobody asks it any more, and nothing of it is taken for deleted."""
     paths = [f"/{number:03}" for number in range(200)]
@@ -226,14 +249,13 @@ async def test_what_robots_may_not_read_is_not_read(library: Library, site: WebS
     assert site.asked["/private/b"] == 0
 
 
-async def test_a_host_is_not_hurried(site: WebSite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_is_not_hurried(site: WebSite) -> None:
     """What robots.txt asks to wait between two pages is waited, and what the answer to one request too many asks."""
     waited: list[float] = []
-    monkeypatch.setattr(fetching.time, "sleep", waited.append)
     site.put("/robots.txt", "User-agent: *\nCrawl-delay: 3\n")
     put_articles(site, "/a", "/b")
     site.pages["/busy"] = Page(status=429, headers={"Retry-After": "7"})
-    fetcher = fetching.Fetcher(Access(frozenset({"127.0.0.1"}), pace_s=0))
+    fetcher = fetching.Fetcher(Access(frozenset({"127.0.0.1"}), pace_s=0), wait=waited.append)
     for path in ("/a", "/b"):
         fetcher.get(site.url + path)
     assert 2.5 < max(waited) <= 3
