@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot import source_commands
-from bot.learning import example_commands, matrix_command, tuning_commands, version_commands
+from bot import calibration_command, source_commands
+from bot.learning import example_commands, matrix_command
+from bot.learning.tuning import commands as tuning_commands
+from bot.learning.versions import commands as version_commands
 from bot.shell import (
     AudienceOption,
     Json,
@@ -169,6 +171,7 @@ def evaluate(
 
 
 matrix_command.register(cli)
+calibration_command.register(cli)
 
 
 @cli.command()

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from bot.answering import Demonstrate, PersonaModel, Reply
     from bot.journal import Journal
-    from bot.learning.register import Register
-    from bot.learning.tuning import Tuning
-    from bot.learning.voices import Voices
+    from bot.learning.tuning.jobs import Tuning
+    from bot.learning.versions.register import Register
+    from bot.learning.versions.voices import Voices
     from bot.memory import Memory
     from bot.persona import Persona
     from retrieval.library import Library
@@ -84,7 +84,7 @@ async def open_asking(settings: Settings) -> AsyncIterator[tuple[str, Thinking]]
         team_id = await team_of(settings)
         register = journal = None
         if has_model_server(settings):
-            from bot.learning.register import Register
+            from bot.learning.versions.register import Register
 
             memory, journal = await stack.enter_async_context(open_journal(settings, team_id))
             register = Register(memory.redis, team_id)
@@ -109,7 +109,7 @@ async def open_voices(
     settings: Settings, register: Register | None = None, demonstrate: Demonstrate | None = None
 ) -> AsyncIterator[Voices]:
     """Opens whoever can answer."""
-    from bot.learning.voices import Voices
+    from bot.learning.versions.voices import Voices
 
     voices = Voices(configured_model(settings), partial(model_at, settings), register, demonstrate)
     try:
@@ -154,8 +154,8 @@ def endpoint_of(settings: Settings, endpoint: Endpoint) -> tuple[str | None, str
 @asynccontextmanager
 async def open_tuning(settings: Settings, register: Register) -> AsyncIterator[Tuning]:
     """Opens the tuning of a persona; the tuner is connected to only when something is to be tuned."""
-    from bot.learning.tuner_client import Tuner
-    from bot.learning.tuning import Tuning
+    from bot.learning.tuning.client import Tuner
+    from bot.learning.tuning.jobs import Tuning
 
     tuning = Tuning(register, lambda: Tuner(*endpoint_of(settings, "tuner")), base=settings.tuner_model)
     try:
@@ -166,7 +166,7 @@ async def open_tuning(settings: Settings, register: Register) -> AsyncIterator[T
 
 async def end_of(settings: Settings, endpoint: Endpoint, model: str) -> date | None:
     """Asks when a model will be shut down; None where its server does not say. Raises FootnoteError."""
-    from bot.learning.tuner_client import Tuner
+    from bot.learning.tuning.client import Tuner
 
     server = Tuner(*endpoint_of(settings, endpoint))
     try:
@@ -257,14 +257,14 @@ async def open_web(settings: Settings, *, host: str = "") -> AsyncIterator[int]:
 
 async def run_worker(settings: Settings) -> None:
     """Runs the process that does the work, until it is cancelled; then ends the running answers."""
-    from bot.learning import end_dates
     from bot.learning.correcting import recheck
-    from bot.learning.following import Following, follow
-    from bot.learning.gate import GateOrder, gate_duty
     from bot.learning.judging import Rules, trainable
-    from bot.learning.register import Register
     from bot.learning.tracing import put_aside
-    from bot.learning.watch import Watch
+    from bot.learning.tuning import end_dates
+    from bot.learning.tuning.following import Following, follow
+    from bot.learning.versions.gate import GateOrder, gate_duty
+    from bot.learning.versions.register import Register
+    from bot.learning.versions.watch import Watch
     from bot.memory import memory_health
     from bot.schedule import Schedule
     from bot.worker import Duty, open_queue
@@ -494,7 +494,7 @@ async def examine_model(settings: Settings) -> list[Finding]:
 
 async def examine_tuner(settings: Settings) -> list[Finding]:
     """Asks the tuner for the model that would be tuned."""
-    from bot.learning.end_dates import warning
+    from bot.learning.tuning.end_dates import warning
 
     if settings.tuner_base_url is None:
         return [Finding(part="Tuner", is_fine=True, found="none set: `python -m bot tuner` starts one of your own")]
@@ -506,8 +506,8 @@ async def examine_tuner(settings: Settings) -> list[Finding]:
 
 async def examine_versions(settings: Settings) -> list[Finding]:
     """Asks when the models end on which the persona rests: the configured one and the tuned ones."""
-    from bot.learning import end_dates
-    from bot.learning.register import Register
+    from bot.learning.tuning import end_dates
+    from bot.learning.versions.register import Register
 
     team_id = await team_of(settings)
     async with open_journal(settings, team_id) as (memory, _):

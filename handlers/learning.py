@@ -11,8 +11,8 @@ from bot.answering import Find
 from bot.errors import TellUser
 from bot.journal import Entry, Journal
 from bot.learning import examples
-from bot.learning.gate import GateOrder
-from bot.learning.register import Register
+from bot.learning.versions.gate import GateOrder
+from bot.learning.versions.register import Register
 from bot.vocabulary import Example, TuningJob, Verdict
 from bot.worker import Duty
 from handlers import blocks

@@ -12,8 +12,8 @@ from bot.errors import TellUser
 from bot.journal import Entry, Journal, example_id, now
 from bot.learning import linting
 from bot.learning.judging import Rules, audience_of, redacted
-from bot.learning.register import Register
 from bot.learning.tracing import IMPORTED, Standing, changes, put_aside, standing_of
+from bot.learning.versions.register import Register
 from bot.persona import Persona
 from bot.redacting import redact
 from bot.vocabulary import PUBLIC, DraftPage, Example, Passage, Question

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from bot.answering import Find
     from bot.journal import Journal
     from bot.learning.examples import Rules
-    from bot.learning.register import Register
     from bot.learning.tracing import Standing
+    from bot.learning.versions.register import Register
     from bot.settings import Settings
 
 CLEAN = "clean"
@@ -293,7 +293,7 @@ class _Desk:
 @asynccontextmanager
 async def _open_desk(settings: Settings, team_id: str) -> AsyncIterator[_Desk]:
     from bot.learning.examples import Rules
-    from bot.learning.register import Register
+    from bot.learning.versions.register import Register
     from bot.wiring import open_journal
 
     async with open_journal(settings, team_id) as (memory, journal):

@@ -21,8 +21,8 @@ from bot.evaluating import Asked
 from bot.learning.arms import Arm
 from bot.learning.cases import Case, prepare
 from bot.learning.matrix_figures import figures
-from bot.learning.measures import CHARACTERS_PER_TOKEN
 from bot.learning.speaking import Speaker, Speech
+from bot.learning.versions.measures import CHARACTERS_PER_TOKEN
 from bot.persona import Persona
 from bot.progress import Progress
 from bot.terminal import SilentReply

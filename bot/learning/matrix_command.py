@@ -74,7 +74,7 @@ async def _note(settings: Settings, result: dict[str, Any]) -> None:
     from bot.errors import TryAgain
     from bot.journal import now
     from bot.learning.matrix_page import lines
-    from bot.learning.register import MatrixNote, Register
+    from bot.learning.versions.register import MatrixNote, Register
     from bot.wiring import open_journal, team_of
 
     arms = tuple(arm["name"] for arm in result["arms"])
@@ -98,7 +98,7 @@ async def matrix_of(
     """Opens what a matrix needs and runs it, with the configured arms where none are given; see `matrix.run_matrix`."""
     from bot.learning.arms import configured_arms
     from bot.learning.matrix import run_matrix
-    from bot.learning.register import Register
+    from bot.learning.versions.register import Register
     from bot.wiring import demonstrations, endpoint_of, has_model_server, open_asking, open_journal
 
     def endpoint(arm: Arm) -> tuple[str | None, str | None]:

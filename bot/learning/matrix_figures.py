@@ -13,7 +13,7 @@ from bot.claims import STOP, Claims, read, stem
 from bot.evaluating import interval
 from bot.learning.arms import Arm
 from bot.learning.cases import Case
-from bot.learning.measures import MEASURES, Measure, Outcome, Prices, Trial, measure
+from bot.learning.versions.measures import MEASURES, Measure, Outcome, Prices, Trial, measure
 from bot.persona import Persona, format_problems
 from bot.sentences import MARK
 from bot.vocabulary import Passage

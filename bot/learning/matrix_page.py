@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bot.learning.matrix_figures import FIGURES
-from bot.learning.measures import Measure
+from bot.learning.versions.measures import Measure
 from bot.report import Report
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from bot.journal import Journal
 from bot.vocabulary import Dataset, Example, ModelVersion, Passage
 
 if TYPE_CHECKING:
-    from bot.learning.register import Register
+    from bot.learning.versions.register import Register
 
 IMPORTED = "import"
 """The source of a passage that came along with an imported example: there is no document to be kept in step with."""

@@ -7,7 +7,7 @@ from itertools import islice
 from bot.errors import TellUser
 from bot.journal import Journal
 from bot.learning import examples
-from bot.learning.register import Register
+from bot.learning.versions.register import Register
 from handlers import blocks, cards
 from handlers.commands.words import person_in
 from handlers.inbox import Commanded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.learning.register import Register
+from bot.learning.versions.register import Register
 from handlers import blocks
 from handlers.mrkdwn import escape
 from handlers.reviewing import Shown

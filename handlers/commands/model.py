@@ -7,11 +7,12 @@ from datetime import datetime
 
 from bot.errors import TellUser
 from bot.journal import Journal
-from bot.learning import examples, promoting
-from bot.learning.gate import GateOrder, reports
-from bot.learning.register import Decision, Register
-from bot.learning.verdicts import NAMEABLE, GateReport
-from bot.learning.voices import Voices
+from bot.learning import examples
+from bot.learning.versions import promoting
+from bot.learning.versions.gate import GateOrder, reports
+from bot.learning.versions.register import Decision, Register
+from bot.learning.versions.verdicts import NAMEABLE, GateReport
+from bot.learning.versions.voices import Voices
 from bot.vocabulary import CONFIGURED, ModelVersion
 from handlers import blocks
 from handlers.cards import counted, person

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bot.errors import TellUser
 from bot.journal import Journal
-from bot.learning.register import Register
-from bot.learning.voices import Voices
+from bot.learning.versions.register import Register
+from bot.learning.versions.voices import Voices
 from bot.vocabulary import LibraryStatus, Source
 from bot.worker import Backlog
 from handlers import blocks

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from bot.errors import TellUser
 from bot.journal import Journal
 from bot.learning import examples
-from bot.learning.register import Register
-from bot.learning.tuning import RISK
+from bot.learning.tuning.jobs import RISK
+from bot.learning.versions.register import Register
 from bot.vocabulary import Dataset, Example, TuningJob
 from handlers import blocks
 from handlers.cards import counted

@@ -14,7 +14,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from bot.journal import Journal
-from bot.learning.register import Register
+from bot.learning.versions.register import Register
 from bot.memory import Memory
 from bot.vocabulary import CONFIGURED
 from tests.lessons import example, examples

@@ -8,7 +8,7 @@ import pytest
 
 from bot.errors import TellUser
 from bot.journal import now
-from bot.learning.register import Register
+from bot.learning.versions.register import Register
 from bot.memory import Memory
 from bot.vocabulary import CONFIGURED, ModelVersion
 

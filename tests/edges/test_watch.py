@@ -10,11 +10,11 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from bot.journal import now
-from bot.learning import gate
-from bot.learning.health import Health, worse_than
-from bot.learning.register import Register, Routing
-from bot.learning.trials import trials_of
-from bot.learning.watch import FEWEST, LAST, Watch
+from bot.learning.versions import gate
+from bot.learning.versions.health import Health, worse_than
+from bot.learning.versions.register import Register, Routing
+from bot.learning.versions.trials import trials_of
+from bot.learning.versions.watch import FEWEST, LAST, Watch
 from bot.memory import Memory
 from bot.vocabulary import CONFIGURED, Answer, ModelVersion
 from tests.examination import PERSONA, examination, honest, voice, wordy

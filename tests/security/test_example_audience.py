@@ -11,9 +11,11 @@ import pytest
 
 from bot.errors import TellUser
 from bot.journal import Journal
-from bot.learning import datasets, examples, trials
+from bot.learning import examples
 from bot.learning.nearest import Nearest
-from bot.learning.register import Register
+from bot.learning.tuning import datasets
+from bot.learning.versions import trials
+from bot.learning.versions.register import Register
 from bot.memory import Memory
 from bot.persona import load_persona
 from bot.vocabulary import Example, Found, Passage, Question

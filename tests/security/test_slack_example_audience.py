@@ -15,7 +15,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from bot.journal import Journal, example_id
-from bot.learning.register import Register
+from bot.learning.versions.register import Register
 from bot.vocabulary import Example
 from bot.worker import open_queue
 from handlers.actions.consent import Consented

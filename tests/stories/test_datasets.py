@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.learning import datasets
-from bot.learning.datasets import Kind, build, check, lines
+from bot.learning.tuning import datasets
+from bot.learning.tuning.datasets import Kind, build, check, lines
 from bot.persona import load_persona, training_messages
 from bot.vocabulary import Example
 from tests.lessons import corrected, example, examples, thread

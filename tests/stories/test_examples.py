@@ -13,7 +13,7 @@ from bot.learning import examples
 from bot.learning.examples import Rules
 from bot.learning.judging import redacted
 from bot.learning.nearest import Nearest
-from bot.learning.register import Register
+from bot.learning.versions.register import Register
 from bot.memory import Memory
 from bot.persona import load_persona
 from bot.vocabulary import (

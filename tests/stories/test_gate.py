@@ -10,13 +10,13 @@ import pytest
 from bot.answering import Prompt, Voice
 from bot.errors import ModelUnavailable, TellUser
 from bot.evaluating import Asked
-from bot.learning import gate
-from bot.learning.gate_page import page as gate_page
-from bot.learning.injections import INJECTIONS
-from bot.learning.measures import Outcome, Prices, Trial, measure
-from bot.learning.register import Register
-from bot.learning.trials import held_out_of, trials_of, unanswerable_in
-from bot.learning.verdicts import JUDGED, WANTED_PAIRS, GateReport, in_words
+from bot.learning.versions import gate
+from bot.learning.versions.gate_page import page as gate_page
+from bot.learning.versions.injections import INJECTIONS
+from bot.learning.versions.measures import Outcome, Prices, Trial, measure
+from bot.learning.versions.register import Register
+from bot.learning.versions.trials import held_out_of, trials_of, unanswerable_in
+from bot.learning.versions.verdicts import JUDGED, WANTED_PAIRS, GateReport, in_words
 from bot.memory import Memory
 from bot.vocabulary import Answer, Example, Found, Hit, Question
 from tests.examination import (

@@ -14,10 +14,11 @@ import pytest
 from bot.answering import Prompt
 from bot.errors import TellUser
 from bot.journal import Journal, now
-from bot.learning import datasets, gate, promoting
-from bot.learning.register import Register
-from bot.learning.verdicts import JUDGED, WANTED_PAIRS
-from bot.learning.voices import Voices
+from bot.learning.tuning import datasets
+from bot.learning.versions import gate, promoting
+from bot.learning.versions.register import Register
+from bot.learning.versions.verdicts import JUDGED, WANTED_PAIRS
+from bot.learning.versions.voices import Voices
 from bot.memory import Memory
 from bot.vocabulary import CONFIGURED, Example, ModelVersion
 from tests.examination import PERSONA, Scripted, examination, held_out, wordy

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.journal import Journal
-from bot.learning.register import Register
+from bot.learning.versions.register import Register
 from tests.orchard import OPENING, UNSEEN, write_examples, write_orchard, write_persona
 from tests.running_bot import RunningBot, running_bot, words_of
 from tests.small_library import memory_of

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from bot.journal import Journal, example_id, now
-from bot.learning.register import MatrixNote, Register
+from bot.learning.versions.register import MatrixNote, Register
 from bot.vocabulary import Example, ModelVersion, Passage
 from bot.worker import open_queue
 from handlers.modals.correction import Corrected

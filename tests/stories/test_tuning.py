@@ -15,11 +15,12 @@ import pytest
 
 from bot.errors import Broken, FootnoteError, TellUser, TryAgain
 from bot.journal import Journal, now
-from bot.learning import end_dates, following, tuning
-from bot.learning.following import Following, follow
-from bot.learning.register import Register
-from bot.learning.tuner_client import Refused, Tuner
-from bot.learning.tuning import Tuning
+from bot.learning.tuning import end_dates, following
+from bot.learning.tuning import jobs as tuning
+from bot.learning.tuning.client import Refused, Tuner
+from bot.learning.tuning.following import Following, follow
+from bot.learning.tuning.jobs import Tuning
+from bot.learning.versions.register import Register
 from bot.memory import Memory
 from bot.persona import load_persona
 from bot.settings import Settings

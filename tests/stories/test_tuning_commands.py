@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bot.journal import Journal
-from bot.learning.register import Register
+from bot.learning.versions.register import Register
 from bot.memory import Memory
 from bot.vocabulary import CONFIGURED
 from tests.lessons import example, examples, thread

@@ -19,11 +19,11 @@ from aiohttp import web
 from bot.answering import Prompt, answer
 from bot.errors import TellUser
 from bot.journal import Journal, now
-from bot.learning import gate, promoting
-from bot.learning.register import Register
-from bot.learning.trials import trials_of
-from bot.learning.verdicts import GateReport
-from bot.learning.voices import Voices
+from bot.learning.versions import gate, promoting
+from bot.learning.versions.register import Register
+from bot.learning.versions.trials import trials_of
+from bot.learning.versions.verdicts import GateReport
+from bot.learning.versions.voices import Voices
 from bot.memory import Memory, open_redis
 from bot.terminal import SilentReply
 from bot.vocabulary import CONFIGURED, Endpoint, Found, Hit, ModelVersion, Question

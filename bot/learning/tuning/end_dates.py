@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from bot.errors import FootnoteError
 from bot.journal import now
-from bot.learning.register import Register
+from bot.learning.versions.register import Register
 from bot.log import log
 from bot.vocabulary import CONFIGURED, Endpoint, ModelVersion
 

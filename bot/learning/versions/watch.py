@@ -11,9 +11,9 @@ from typing import Self
 
 from bot.answering import Reply
 from bot.errors import FootnoteError
-from bot.learning.gate import reports
-from bot.learning.health import Health, Signs, health_of, signs_of, worse_than
-from bot.learning.register import Register, Routing
+from bot.learning.versions.gate import reports
+from bot.learning.versions.health import Health, Signs, health_of, signs_of, worse_than
+from bot.learning.versions.register import Register, Routing
 from bot.log import log
 from bot.persona import Persona
 from bot.vocabulary import CONFIGURED, Answer, Question

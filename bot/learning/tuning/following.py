@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from bot.errors import TryAgain
-from bot.learning.tuning import Tuning
+from bot.learning.tuning.jobs import Tuning
 from bot.log import log
 from bot.vocabulary import TuningJob
 from bot.worker import Duty, Queue

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bot.learning.measures import MEASURES, Outcome, Trial, measure
-from bot.learning.verdicts import JUDGED, MARGIN, Figure, GateReport
+from bot.learning.versions.measures import MEASURES, Outcome, Trial, measure
+from bot.learning.versions.verdicts import JUDGED, MARGIN, Figure, GateReport
 from bot.persona import Persona
 from bot.report import Report
 

@@ -13,7 +13,7 @@ from bot.log import log
 from bot.vocabulary import CONFIGURED, Endpoint, ModelVersion
 
 if TYPE_CHECKING:
-    from bot.learning.register import Register
+    from bot.learning.versions.register import Register
 
 Open = Callable[[Endpoint, str], PersonaModel]
 """Gives the model of a name at an endpoint. Raises TellUser when the settings lack the endpoint."""

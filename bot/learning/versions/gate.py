@@ -14,12 +14,12 @@ from datetime import datetime
 from bot.answering import Voice
 from bot.errors import TellUser
 from bot.journal import Journal, now
-from bot.learning.health import health_of, signs_of
-from bot.learning.measures import Outcome, Trial
-from bot.learning.register import Register
-from bot.learning.trials import ask, digest_of, trials_of
-from bot.learning.verdicts import NAMEABLE, GateReport, figures_of, in_words, judge
-from bot.learning.voices import Voices
+from bot.learning.versions.health import health_of, signs_of
+from bot.learning.versions.measures import Outcome, Trial
+from bot.learning.versions.register import Register
+from bot.learning.versions.trials import ask, digest_of, trials_of
+from bot.learning.versions.verdicts import NAMEABLE, GateReport, figures_of, in_words, judge
+from bot.learning.versions.voices import Voices
 from bot.log import log
 from bot.persona import Persona
 from bot.progress import Progress

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from bot.errors import Broken, TellUser, TryAgain
 from bot.journal import now
-from bot.learning.datasets import FEWEST, build, check
 from bot.learning.examples import WANTED
-from bot.learning.tuner_client import Refused, Running, Tuner
+from bot.learning.tuning.client import Refused, Running, Tuner
+from bot.learning.tuning.datasets import FEWEST, build, check
 from bot.persona import Persona
 from bot.vocabulary import Dataset, Example, ModelVersion, TuningJob
 
 if TYPE_CHECKING:
     from redis.asyncio.lock import Lock
 
-    from bot.learning.register import Register
+    from bot.learning.versions.register import Register
 
 EPOCHS, BATCH_SIZE = 3, 4
 """The seed's."""

@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.learning.measures import Trial
+from bot.learning.versions.measures import Trial
 from bot.vocabulary import Passage
 
 

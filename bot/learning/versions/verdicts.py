@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Literal
 
 from bot.evaluating import interval
-from bot.learning.health import Health
-from bot.learning.measures import MEASURES, Outcome, Trial, measure
+from bot.learning.versions.health import Health
+from bot.learning.versions.measures import MEASURES, Outcome, Trial, measure
 from bot.persona import Persona
 from bot.vocabulary import Frozen
 

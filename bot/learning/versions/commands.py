@@ -15,8 +15,8 @@ from bot.shell import Json, load_settings, print_json, run, writable, write
 
 if TYPE_CHECKING:
     from bot.journal import Journal
-    from bot.learning.register import Register, Routing
-    from bot.learning.voices import Voices
+    from bot.learning.versions.register import Register, Routing
+    from bot.learning.versions.voices import Voices
     from bot.persona import Persona
     from bot.settings import Settings
     from bot.vocabulary import Found, Question
@@ -57,10 +57,10 @@ def gate(
 ) -> None:
     """Measure a version against what is live, on the held-out examples. What it finds stands; nothing goes live."""
     from bot.evaluating import read_questions
-    from bot.learning import gate as gates
-    from bot.learning.gate_page import page
-    from bot.learning.trials import trials_of, unanswerable_in
-    from bot.learning.verdicts import GateReport, in_words
+    from bot.learning.versions import gate as gates
+    from bot.learning.versions.gate_page import page
+    from bot.learning.versions.trials import trials_of, unanswerable_in
+    from bot.learning.versions.verdicts import GateReport, in_words
     from bot.progress import progress_bar
 
     settings = load_settings(log_level="ERROR")
@@ -97,7 +97,7 @@ def gate(
 
 def promote(version: Version, override: Override = "", as_json: Json = False) -> None:
     """Make a version live everywhere that passed the gate against what is live now."""
-    from bot.learning import promoting
+    from bot.learning.versions import promoting
 
     settings = load_settings(log_level="ERROR")
 
@@ -116,7 +116,7 @@ def canary(
     as_json: Json = False,
 ) -> None:
     """Let a version answer in some channels only, or end that."""
-    from bot.learning import promoting
+    from bot.learning.versions import promoting
 
     settings = load_settings(log_level="ERROR")
     if not channel and not end:
@@ -157,7 +157,7 @@ class _Desk:
 @asynccontextmanager
 async def _open_desk(settings: Settings, *, is_asking: bool = False) -> AsyncIterator[_Desk]:
     """Opens register, journal and voices; those that are to answer are shown examples, as in Slack."""
-    from bot.learning.register import Register
+    from bot.learning.versions.register import Register
     from bot.persona import load_persona
     from bot.wiring import open_journal, open_thinking, open_voices, team_of
 

@@ -20,8 +20,8 @@ from bot.vocabulary import ModelVersion, TuningJob
 
 if TYPE_CHECKING:
     from bot.journal import Journal
-    from bot.learning.register import Register
-    from bot.learning.tuning import Tuning
+    from bot.learning.tuning.jobs import Tuning
+    from bot.learning.versions.register import Register
     from bot.persona import Persona
     from bot.progress import Progress
     from bot.settings import Settings
@@ -58,8 +58,8 @@ def start(
 
     async def tune() -> tuple[TuningJob, ModelVersion | None]:
         from bot.learning.examples import WANTED
-        from bot.learning.following import follow
-        from bot.learning.tuning import RISK
+        from bot.learning.tuning.following import follow
+        from bot.learning.tuning.jobs import RISK
         from bot.progress import progress_bar
 
         async with _open_school(settings) as school:
@@ -187,8 +187,8 @@ class _School:
 
     async def report(self, problems: Sequence[str]) -> dict[str, Any]:
         """Gives everything that `train status` tells."""
-        from bot.learning import end_dates
         from bot.learning.examples import WANTED
+        from bot.learning.tuning import end_dates
         from bot.wiring import end_of
 
         usable, refused = await self.examples()
@@ -213,7 +213,7 @@ class _School:
 
 @asynccontextmanager
 async def _open_school(settings: Settings) -> AsyncIterator[_School]:
-    from bot.learning.register import Register
+    from bot.learning.versions.register import Register
     from bot.persona import load_persona
     from bot.wiring import open_journal, open_tuning, team_of
     from bot.worker import open_queue

@@ -13,9 +13,9 @@ from bot.claims import STOP, read, stem
 from bot.errors import Broken, FootnoteError, ModelUnavailable, TryAgain
 from bot.evaluating import Asked
 from bot.learning.held_out import is_held_out
-from bot.learning.injections import planted
 from bot.learning.linting import unsupported
-from bot.learning.measures import CHARACTERS_PER_TOKEN, Outcome, Trial
+from bot.learning.versions.injections import planted
+from bot.learning.versions.measures import CHARACTERS_PER_TOKEN, Outcome, Trial
 from bot.persona import Persona
 from bot.terminal import SilentReply
 from bot.vocabulary import PUBLIC, WORKSPACE, Example, Found, Hit, Passage, Question

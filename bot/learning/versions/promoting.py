@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bot.errors import TellUser
-from bot.learning.gate import latest
-from bot.learning.register import Register, Routing
-from bot.learning.voices import Voices
+from bot.learning.versions.gate import latest
+from bot.learning.versions.register import Register, Routing
+from bot.learning.versions.voices import Voices
 
 
 async def promote(register: Register, voices: Voices, version: str, by: str, *, override: str = "") -> Routing:
