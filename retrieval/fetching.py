@@ -7,23 +7,21 @@ or redirects than it may, whatever the server does.
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpcore
 import httpx
 
 from retrieval.decoding import Unfit
+from retrieval.guarded_network import GuardedNetwork, Resolve, addresses_of, left_of, until
 from retrieval.sources import MOST_BYTES, Access, OutOfReach
 
 if TYPE_CHECKING:
@@ -32,20 +30,11 @@ if TYPE_CHECKING:
 AGENT = "Footnote"
 MOST_REDIRECTS = 5
 CONNECT_S, READ_S, TOTAL_S = 5.0, 15.0, 60.0
-GLANCE_S = 0.5
-"""How often a wait looks whether it is still wanted."""
 LONGEST_PAUSE_S = 20.0
 """That a server may ask for, between requests or before another attempt."""
 MOST_ROBOTS = 500_000
 _PORTS = {"http": 80, "https": 443}
 _BUSY = (429, 503)
-_NAT64 = IPv6Network("64:ff9b::/96")
-_HOSTS_OF_CLOUDS = frozenset({IPv4Address("168.63.129.16")})
-"""Public by its number, but Azure's own host to each of its machines."""
-_until: ContextVar[float] = ContextVar("until")
-"""When the fetch that runs in this thread has taken long enough (monotonic)."""
-
-Resolve = Callable[[str, int], Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -101,7 +90,7 @@ class Fetcher:
         self._pool.close()
 
     def _get(self, url: str, stamp: str, most_bytes: int, may_be_read: Callable[[httpx.URL], None]) -> Fetched | None:
-        _until.set(time.monotonic() + TOTAL_S)
+        until.set(time.monotonic() + TOTAL_S)
         where = _parsed(url)
         for _ in range(MOST_REDIRECTS + 1):
             self._check_address(where)
@@ -121,7 +110,7 @@ class Fetcher:
         status, headers, body = self._request(url, stamp, most_bytes)
         if status in _BUSY:
             pause_s = _seconds(headers.get("retry-after", "2"))
-            if pause_s <= LONGEST_PAUSE_S and time.monotonic() + pause_s < _until.get():
+            if pause_s <= LONGEST_PAUSE_S and time.monotonic() + pause_s < until.get():
                 self._wait(pause_s)
                 return self._request(url, stamp, most_bytes)
         return status, headers, body
@@ -164,7 +153,7 @@ class Fetcher:
         from protego import Protego
 
         origin = str(url.copy_with(raw_path=b"/robots.txt", fragment=None))
-        until = _until.get(None)
+        end = until.get(None)
         with self._asking_robots:
             if origin not in self._robots:
                 try:
@@ -174,8 +163,8 @@ class Fetcher:
                 else:
                     rules = fetched.body.decode("utf-8", "replace") if fetched else ""
                 self._robots[origin] = Protego.parse(rules)
-        if until is not None:
-            _until.set(until)
+        if end is not None:
+            until.set(end)
         return self._robots[origin]
 
     def _wait_turn(self, url: httpx.URL) -> None:
@@ -188,101 +177,11 @@ class Fetcher:
             turn = max(now, self._free_at.get(url.host, 0.0))
             self._free_at[url.host] = turn + pace_s
         self._wait(turn - now)
-        _until.set(_until.get() + turn - now)  # waiting is not the server's fault
+        until.set(until.get() + turn - now)  # waiting is not the server's fault
 
 
 class Gone(Unfit):
     """The server says that there is nothing for us, and means it."""
-
-
-class GuardedNetwork(httpcore.NetworkBackend):
-    """Connects to addresses on the public internet only, and to those hosts besides that an operator named."""
-
-    def __init__(
-        self,
-        intranet_hosts: frozenset[str],
-        resolve: Resolve,
-        network: httpcore.NetworkBackend,
-        is_over: threading.Event,
-    ) -> None:
-        self._intranet_hosts, self._resolve, self._network = intranet_hosts, resolve, network
-        self._is_over = is_over
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Connects to the first address of a name that answers. Raises Unfit when any of them is not public."""
-        try:
-            addresses = list(self._resolve(host, port))
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"there is no host {host}") from error
-        if host not in self._intranet_hosts and not all(map(is_public, addresses)):
-            raise Unfit(f"leads to {host}, which is not on the public internet (INTRANET_HOSTS may name it)")
-        refused: httpcore.NetworkError | httpcore.TimeoutException = httpcore.ConnectError(f"there is no host {host}")
-        for address in addresses:
-            try:
-                within_s = _left(timeout)
-                stream = self._network.connect_tcp(address, port, within_s, local_address, socket_options)
-                return Clocked(stream, self._is_over)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                refused = error
-        raise refused
-
-
-class Clocked(httpcore.NetworkStream):
-    """A connection on which no wait outlasts the fetch that it is for: neither does a byte now and then keep it going,
-    nor is a server waited for when nobody wants its answer any more."""
-
-    def __init__(self, stream: httpcore.NetworkStream, is_over: threading.Event) -> None:
-        self._stream, self._is_over = stream, is_over
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        until = time.monotonic() + (TOTAL_S if timeout is None else timeout)
-        while True:
-            left = until - time.monotonic()
-            try:
-                return self._stream.read(max_bytes, _left(min(left, GLANCE_S)))
-            except httpcore.ReadTimeout:
-                if left <= GLANCE_S or self._is_over.is_set():
-                    raise
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _left(timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return Clocked(self._stream.start_tls(ssl_context, server_hostname, _left(timeout)), self._is_over)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is on the public internet: neither private, local, shared, multicast, reserved or a cloud's
-    own, nor a wrapping of such a one."""
-    ip = ip_address(address.partition("%")[0])
-    if isinstance(ip, IPv6Address):
-        if ip in _NAT64:
-            return is_public(str(IPv4Address(int(ip) & 0xFFFFFFFF)))
-        if ip.ipv4_mapped or ip.sixtofour or ip.teredo or ip.is_site_local:
-            return False
-    is_special = ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback or ip.is_link_local
-    return ip.is_global and not is_special and ip not in _HOSTS_OF_CLOUDS
-
-
-def addresses_of(host: str, port: int) -> list[str]:
-    """Asks the system for the addresses of a name; numbers in any notation become addresses, too."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(one[4][0]) for one in found))
 
 
 def unpacked(body: bytes, most_bytes: int) -> bytes:
@@ -304,21 +203,10 @@ def _whole(pieces: Iterable[bytes], encoding: str, most_bytes: int) -> bytes:
             raise Unfit("comes packed, and damaged") from error
         if len(whole) > most_bytes:
             raise Unfit(f"is larger than {most_bytes // 1_000_000 or 1} MB")
-        _left(None)
+        left_of(None)
     if unpacking and whole and not unpacking.eof:
         raise Unfit("comes packed, and cut off")
     return bytes(whole)
-
-
-def _left(timeout: float | None) -> float | None:
-    """Gives how long a wait may be; raises ReadTimeout when the fetch has taken all its time."""
-    until = _until.get(None)
-    if until is None:
-        return timeout
-    left = until - time.monotonic()
-    if left <= 0:
-        raise httpcore.ReadTimeout
-    return left if timeout is None else min(timeout, left)
 
 
 def _check_status(status: int) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bot.errors import TellUser
 from retrieval.decoding import Unfit
-from retrieval.fetching import Fetcher, addresses_of, is_public
+from retrieval.fetching import Fetcher
+from retrieval.guarded_network import addresses_of, is_public
 from retrieval.source_remote import Remote
 from retrieval.sources import Access, OutOfReach, address_of
 from tests.web_site import Page, running
