@@ -25,8 +25,8 @@ from bot.persona import Persona, messages, short_messages
 from bot.sentences import MARK
 from bot.vocabulary import Example, Frozen, Passage, Turn
 
-MOST_SENTENCES = 6
-LONGEST_SENTENCE = 300
+MOST_SENTENCES = 5
+LONGEST_SENTENCE = 180
 """Characters. Without bounds a small model fills a schema for ever."""
 
 _GENTLER: tuple[Mapping[str, Any], ...] = (
