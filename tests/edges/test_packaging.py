@@ -73,6 +73,7 @@ def test_the_image_takes_in_only_what_is_named() -> None:
         "retrieval",
         "manifest.json",
         "requirements.lock",
+        "requirements-cloud.lock",
         "requirements-models.lock",
         "LICENSE",
     }
