@@ -21,10 +21,10 @@ test: setup .venv/dev .venv/browser check  ## Lint, types, and all tests that ne
 	@$(BIN)/python -m pytest $(TESTS)
 
 test-models: setup-models .venv/dev  ## The tests that need sentence-transformers or the tuner
-	@$(BIN)/python -m pytest $(TESTS) -m models
+	@$(BIN)/python -m pytest $(TESTS) -m "models and not nightly"
 
-nightly: setup .venv/dev  ## The long tests, and the benchmarks
-	@$(BIN)/python -m pytest $(TESTS) -m "nightly and not models"
+nightly: setup-models .venv/dev  ## The long tests, and the benchmarks
+	@$(BIN)/python -m pytest $(TESTS) -m nightly --timeout 3600
 	@$(MAKE) --no-print-directory bench
 
 bench: setup  ## Print the benchmarks
