@@ -25,7 +25,7 @@ from bot.shell import (
 from bot.vocabulary import WORKSPACE, Question
 
 if TYPE_CHECKING:
-    from bot.vocabulary import Citation
+    from bot.vocabulary import Citation, Hit
 
 cli = typer.Typer(
     help="Footnote answers questions in Slack from your own documents, and cites every sentence.\n\n"
@@ -138,36 +138,58 @@ def evaluate(
     as_json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", callback=writable, help="Write JSON there; - is stdout.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=writable, help="Draw it, as an HTML page with the misses.")
+    ] = None,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Show what each step of finding brings, by leaving it out.")
+    ] = False,
 ) -> None:
     """Measure finding and answering on your own questions."""
     from bot.evaluating import evaluate as evaluate_questions
     from bot.evaluating import print_summary, read_questions
+    from bot.evaluating_steps import measure_steps, print_steps
     from bot.progress import progress_bar
     from bot.terminal import SilentReply
     from bot.wiring import open_asking
 
     settings = load_settings()
 
+    kept: dict[str, tuple[Hit, ...]] = {}
+
     async def measure() -> dict[str, Any]:
         asked = read_questions(questions)
         async with open_asking(settings) as (team_id, thinking):
+            place: dict[str, Any] = {"team_id": team_id, "readable": readable, "audience": audience}
             with progress_bar() as progress:
-                return await evaluate_questions(
+                result = await evaluate_questions(
                     asked,
                     find=thinking.library.find,
                     answer=lambda question: thinking.answer(question, SilentReply()),
                     persona=thinking.persona,
-                    team_id=team_id,
-                    readable=readable,
-                    audience=audience,
                     progress=progress,
+                    kept=kept,
+                    **place,
                 )
+            if steps:
+                library = thinking.library
+                with progress_bar() as progress:
+                    result["steps"] = await measure_steps(
+                        asked, find=library.find, steps=library.steps, progress=progress, **place
+                    )
+        return result
 
     result = run(measure())
     if as_json:
         write(as_json, json_bytes(result))
+    if report:
+        from bot.evaluation_page import page
+
+        write(report, page(result, read_questions(questions), kept).html().encode())
     if str(as_json) != "-":
         print_summary(result)
+        if steps:
+            print_steps(result["steps"])
 
 
 matrix_command.register(cli)

@@ -17,7 +17,7 @@ from bot.vocabulary import WORKSPACE, Found, Hit, Question
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from bot.evaluating import Asked
 
@@ -194,11 +194,11 @@ def area(confidence: Numbers, holds: NDArray[np.bool_]) -> float:
     return float(risks(confidence, holds).mean())
 
 
-def risks(confidence: Numbers, holds: NDArray[np.bool_]) -> Numbers:
+def risks(confidence: ArrayLike, holds: ArrayLike) -> Numbers:
     """Gives the share of wrong answers among the most confident 1, 2, … searches."""
     import numpy as np
 
-    wrong = ~holds[np.argsort(-confidence, kind="stable")]
+    wrong = ~np.asarray(holds, dtype=bool)[np.argsort(-np.asarray(confidence, dtype=float), kind="stable")]
     shares: Numbers = np.cumsum(wrong) / np.arange(1, len(wrong) + 1)
     return shares
 

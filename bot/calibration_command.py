@@ -12,11 +12,7 @@ from bot.shell import AudienceOption, Json, load_settings, print_json, readable,
 from bot.vocabulary import WORKSPACE
 
 if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.axes import Axes
-    from numpy.typing import NDArray
-
-    from bot.calibrating import Learned, Numbers
+    from bot.calibrating import Learned
     from bot.calibration import Calibration
     from bot.report import Report
 
@@ -27,8 +23,6 @@ _TITLES = {
     "area_under_risk_coverage": "area under risk against coverage",
     "brier": "squared error of the confidence",
 }
-_PLAIN, _LEARNED = "#7a7a7a", "#1f6fb2"
-_BINS = 8
 
 
 def register(cli: typer.Typer) -> None:
@@ -131,6 +125,7 @@ def print_calibration(calibration: Calibration) -> None:
 
 def page(learned: Learned) -> Report:
     """Gives the page: figures, risk against coverage, and whether the probabilities hold."""
+    from bot.evaluation_page import OURS, PLAIN, Curve, draw_reliability, draw_risk
     from bot.report import Report
 
     calibration = learned.calibration
@@ -149,40 +144,16 @@ def page(learned: Learned) -> Report:
             for title, (before, after) in zip(_TITLES.values(), figures, strict=True)
         ],
     )
+    curves: list[Curve] = [
+        ("certainty alone", PLAIN, learned.certainty, learned.holds),
+        ("calibrated", OURS, learned.told, learned.holds),
+    ]
     shown.heading("Risk against coverage")
     shown.plot(
-        partial(_risk, learned=learned), "Wrong answers among the most confident searches, by how many those are"
+        partial(draw_risk, curves=curves), "Wrong answers among the most confident searches, by how many those are"
     )
     shown.heading("Do the probabilities hold?")
-    shown.plot(partial(reliability, told=learned.told, holds=learned.holds), "Told, and what came of it", height=3.2)
+    shown.plot(
+        partial(draw_reliability, confidence=learned.told, right=learned.holds), "Told, and what came of it", height=3.2
+    )
     return shown
-
-
-def _risk(axes: Axes, learned: Learned) -> None:
-    from bot.calibrating import risks
-
-    for told, colour, name in (
-        (learned.certainty, _PLAIN, "certainty alone"),
-        (learned.told, _LEARNED, "calibrated"),
-    ):
-        wrong = risks(told, learned.holds)
-        axes.plot([(place + 1) / len(wrong) for place in range(len(wrong))], wrong, color=colour, label=name)
-    axes.set_xlabel("coverage: share of the searches that are answered")
-    axes.set_ylabel("risk: share of those that is wrong")
-    axes.set_ylim(0, None)
-    axes.legend()
-
-
-def reliability(axes: Axes, told: Numbers, holds: NDArray[np.bool_]) -> None:
-    """Draws what was told against how often it came true, in bins of equally many."""
-    import numpy as np
-
-    order = np.argsort(told)
-    bins = [some for some in np.array_split(order, _BINS) if len(some)]
-    axes.plot([0, 1], [0, 1], color=_PLAIN, linewidth=1, linestyle=":")
-    axes.plot(
-        [float(np.mean(told[some])) for some in bins], [float(np.mean(holds[some])) for some in bins], "o-",
-        color=_LEARNED,
-    )  # fmt: skip
-    axes.set_xlabel("confidence told")
-    axes.set_ylabel("share that was right")

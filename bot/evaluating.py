@@ -16,7 +16,7 @@ from bot.claims import STOP, read, stem
 from bot.errors import TellUser
 from bot.persona import Persona, format_problems
 from bot.progress import Progress
-from bot.vocabulary import WORKSPACE, Answer, Found, Question, Turn
+from bot.vocabulary import WORKSPACE, Answer, Found, Hit, Question, Turn
 
 DEPTH = 10
 """Distinct documents that are looked at for each question."""
@@ -110,25 +110,24 @@ async def evaluate(
     readable: Callable[[str], frozenset[str]],
     audience: str = WORKSPACE,
     progress: Progress = lambda done, total, label: None,
+    kept: dict[str, tuple[Hit, ...]] | None = None,
 ) -> dict[str, Any]:
     """Finds and answers every question, as if asked at `audience` (or the question's own), and gives
     `{"summary": {figure: {value, low, high, n}}, "questions": [...]}`; low and high are the 95 % bootstrap interval.
 
     `find` gives the best k passages, `answer` the whole answer. A figure that no question counts for has n 0 and no
-    value. A figure's name may end in `/kind`: it is of the questions of that kind alone.
+    value. A figure's name may end in `/kind`: it is of the questions of that kind alone. What was found for each
+    question is left in `kept`, by its id.
     """
     results: list[dict[str, Any]] = []
     scores: list[dict[str, float]] = []
     for done, asked in enumerate(questions):
         progress(done, len(questions), asked.question[:40])
-        question = Question(
-            id=f"{team_id}:evaluate:{asked.id}",
-            team_id=team_id,
-            text=asked.question,
-            readable=readable(asked.audience or audience),
-            history=asked.history,
-        )
-        found = await _documents(find, question)
+        question = _question(asked, team_id, readable(asked.audience or audience))
+        hits = await _hits(find, question)
+        found = _documents(hits)
+        if kept is not None:
+            kept[asked.id] = hits
         answered = await answer(question)
         results.append(
             {
@@ -149,15 +148,29 @@ async def evaluate(
     return {"summary": summarize(questions, results, scores), "questions": results}
 
 
-async def _documents(find: Callable[[Question, int], Awaitable[Found]], question: Question) -> list[str]:
-    """The ids of the documents found, best first, each once; at least `DEPTH` if there are so many."""
+def _question(asked: Asked, team_id: str, readable: frozenset[str]) -> Question:
+    return Question(
+        id=f"{team_id}:evaluate:{asked.id}",
+        team_id=team_id,
+        text=asked.question,
+        readable=readable,
+        history=asked.history,
+    )
+
+
+async def _hits(find: Callable[[Question, int], Awaitable[Found]], question: Question) -> tuple[Hit, ...]:
+    """What is found, best first: passages of at least `DEPTH` documents if there are so many."""
     k = 4 * DEPTH
     while True:
         hits = (await find(question, k)).hits
-        ids = list(dict.fromkeys(hit.passage.document_id for hit in hits))
-        if len(ids) >= DEPTH or len(hits) < k or k >= _MOST_PASSAGES:
-            return ids
+        if len(_documents(hits)) >= DEPTH or len(hits) < k or k >= _MOST_PASSAGES:
+            return hits
         k = min(2 * k, _MOST_PASSAGES)
+
+
+def _documents(hits: Sequence[Hit]) -> list[str]:
+    """The ids of the documents found, best first, each once."""
+    return list(dict.fromkeys(hit.passage.document_id for hit in hits))
 
 
 FIGURES = (
@@ -184,7 +197,7 @@ def _scores(asked: Asked, found: Sequence[str], answered: Answer, persona: Perso
     scores: dict[str, float] = {"failed": float(answered.status == "failed")}
     gold, behaviour = set(asked.gold_doc_ids), asked.behaviour
     if gold:
-        scores |= _ranking(gold, found)
+        scores |= ranking(gold, found)
     if behaviour is not None:
         scores["right_behaviour"] = float(answered.status == _RIGHT[behaviour])
     if behaviour in ("abstain", "decline"):
@@ -205,8 +218,8 @@ def _scores(asked: Asked, found: Sequence[str], answered: Answer, persona: Perso
     return scores
 
 
-def _ranking(gold: set[str], found: Sequence[str]) -> dict[str, float]:
-    """Any gold id counts as a hit; nDCG counts all of them."""
+def ranking(gold: set[str], found: Sequence[str]) -> dict[str, float]:
+    """Gives hits, reciprocal rank and nDCG of documents found, best first. Any gold id is a hit; nDCG counts all."""
     ranks = [rank for rank, document_id in enumerate(found, start=1) if document_id in gold]
     best = ranks[0] if ranks else math.inf
     ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(len(gold), DEPTH) + 1))
@@ -248,7 +261,16 @@ def summarize(
 
 
 def _risk(questions: Sequence[Asked], results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """The share of wrong answers among the most confident half, three quarters … of what could be answered.
+    """The share of wrong answers among the most confident half, three quarters … of what could be answered."""
+    judged = sorted(judge(questions, results), key=lambda each: -each[0])
+    return {
+        f"risk@{percent}": interval(wrong for _, wrong in judged[: math.ceil(len(judged) * percent / 100)])
+        for percent in (25, 50, 75, 100)
+    }
+
+
+def judge(questions: Sequence[Asked], results: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Gives confidence and whether the answer is wrong, of each question that says so.
 
     Wrong is an answer to what the documents do not answer, and one that cites no gold page.
     """
@@ -260,11 +282,7 @@ def _risk(questions: Sequence[Asked], results: Sequence[dict[str, Any]]) -> dict
         cited = {citation["document_id"] for citation in result["citations"]}
         is_wrong = result["status"] == "answered" and not cited & gold
         judged.append((result["confidence"], float(is_wrong)))
-    judged.sort(key=lambda each: -each[0])
-    return {
-        f"risk@{percent}": interval(wrong for _, wrong in judged[: math.ceil(len(judged) * percent / 100)])
-        for percent in (25, 50, 75, 100)
-    }
+    return judged
 
 
 def interval(values: Iterable[float]) -> dict[str, float | None]:

@@ -20,7 +20,7 @@ from bot.settings import Settings
 from bot.vocabulary import Found, IngestReport, LibraryStatus, Passage, Question, Source
 from retrieval.chunking import CHUNKER
 from retrieval.embedding import Embedder, open_embedder
-from retrieval.finding import Finder
+from retrieval.finding import STEPS, Finder
 from retrieval.index import Index, form_of
 from retrieval.ingesting import Progress, Sync
 from retrieval.reading import READING, Reader, check_audience
@@ -73,6 +73,11 @@ class Library:
     def form(self) -> str:
         """The embedding model and chunker, as a hash."""
         return self._form
+
+    @property
+    def steps(self) -> dict[str, str]:
+        """The steps of finding that `find` can leave out, each with what it is."""
+        return dict(STEPS)
 
     def signs(self, found: Found) -> Signs:
         """Gives what speaks for it that passages answer, by name; see `retrieval.sufficiency`."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.errors import TellUser
 from bot.evaluating import Asked, evaluate, interval, print_summary, read_questions
+from bot.evaluating_steps import measure_steps, misspelt
+from bot.evaluation_page import page
 from bot.persona import load_persona
 from bot.vocabulary import Answer, Citation, Found, Hit, Passage, Question
 
@@ -45,8 +48,10 @@ class Bot:
         given = self.answers.get(question.text)
         return given or Answer(question_id=question.id, status="declined", text=PERSONA.refusal)
 
-    async def measure(self, *questions: Asked, audience: str = "workspace") -> dict[str, dict[str, object]]:
-        result = await evaluate(
+    async def evaluate(
+        self, *questions: Asked, audience: str = "workspace", kept: dict[str, tuple[Hit, ...]] | None = None
+    ) -> dict[str, Any]:
+        return await evaluate(
             questions,
             find=self.find,
             answer=self.answer,
@@ -54,7 +59,11 @@ class Bot:
             team_id="T",
             readable=lambda place: frozenset({place}),
             audience=audience,
+            kept=kept,
         )
+
+    async def measure(self, *questions: Asked, audience: str = "workspace") -> dict[str, dict[str, object]]:
+        result = await self.evaluate(*questions, audience=audience)
         self.questions = result["questions"]
         return dict(result["summary"])
 
@@ -227,3 +236,70 @@ async def test_the_summary_is_shown_as_a_table(capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr().out
     assert "hit@5" in shown and "1.000" in shown
     assert "evidence_covered" not in shown
+
+
+def test_slips_are_put_into_long_words_only() -> None:
+    """As many as asked for, the same each time; what is too short stays as it is."""
+    text = "How do I rotate the signing secret of a webhook?"
+    slipped = misspelt(text)
+    assert slipped == misspelt(text) != text
+    changed = [(one, other) for one, other in zip(text.split(), slipped.split(), strict=True) if one != other]
+    assert len(changed) <= 2 and all(len(one.strip("?")) >= 5 for one, _ in changed)
+    assert misspelt("how is it") == "how is it"
+
+
+async def test_a_step_is_worth_what_is_missed_without_it() -> None:
+    """The gain is paired by question; of a step that changes nothing it is nothing, and questions without gold pages
+    are not asked."""
+    asked: list[tuple[str, frozenset[str]]] = []
+
+    async def find(question: Question, k: int, /, *, without: frozenset[str]) -> Found:
+        asked.append((question.text, without))
+        order = ["d1", "d0"] if "words" in without and question.text == "webhooks" else ["d0", "d1"]
+        return Found(hits=tuple(Hit(passage=passage(one), score=1, certainty=0.9) for one in order), query="")
+
+    measured = await measure_steps(
+        [
+            Asked(id="1", question="webhooks", gold_doc_ids=("d0",)),
+            Asked(id="2", question="payments", gold_doc_ids=("d0",)),
+            Asked(id="3", question="nothing known of it"),
+        ],
+        find=find,
+        steps={"words": "Words beside meaning", "spelling": "Slips are mended"},
+        team_id="T",
+        readable=lambda place: frozenset({place}),
+    )
+    assert set(measured) == {"words", "spelling", "slips"}
+    assert measured["words"]["with"]["hit@1"]["value"] == 1.0
+    assert measured["words"]["gain"]["hit@1"]["value"] == 0.5
+    assert measured["words"]["gain"]["hit@5"]["value"] == 0.0
+    assert measured["slips"]["gain"]["hit@1"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 2}
+    slipped = {text for text, without in asked if without in (frozenset(), frozenset({"spelling"}))}
+    assert slipped == {"webhooks", "payments", misspelt("webhooks"), misspelt("payments")}
+
+
+async def test_a_page_shows_what_was_found_instead() -> None:
+    """Figures and plots; for each miss the passage that came first beside the right one, wherever that stood, and the
+    ids of a right page that was not found. Nothing found is HTML."""
+    bot = Bot(["d0", "<i>d1"], a=answered("So [1].", ("d0", "t"), confidence=0.4))
+    questions = [
+        Asked(id="1", question="a", gold_doc_ids=("<i>d1",)),
+        Asked(id="2", question="b", gold_doc_ids=("lost",)),
+        Asked(id="3", question="c", gold_doc_ids=("d0",)),
+        Asked(id="4", question="d", answerable=False),
+    ]
+    kept: dict[str, tuple[Hit, ...]] = {}
+    result = await bot.evaluate(*questions, kept=kept)
+    html = page(result, questions, kept).html()
+    assert set(kept) == {"1", "2", "3", "4"}
+    assert html.count("<svg") == 4
+    assert "For 2 of 3 questions another page came first." in html
+    assert "right, at 2: &lt;i&gt;d1" in html and "right, not found: lost" in html
+    assert "<h3>c</h3>" not in html
+
+
+async def test_a_page_of_questions_without_gold_has_no_empty_plots() -> None:
+    """Only what is known is drawn."""
+    bot, questions = Bot(["d0"]), [Asked(id="1", question="a")]
+    html = page(await bot.evaluate(*questions), questions, {}).html()
+    assert "<svg" not in html and "For 0 of 0 questions" in html
