@@ -21,7 +21,7 @@ from handlers import blocks
 from handlers.audience import Audience
 from handlers.following import history, is_for_bot
 from handlers.inbox import Commanded, Judged, Opened, asked_by, clock_of
-from handlers.private import respond
+from handlers.private import respond, tell
 from handlers.slack import SlackRefused, call, refusal
 from handlers.thread import PrivateReply, ThreadReply, own_replies, thread_messages
 
@@ -165,7 +165,7 @@ class Desk:
             log.warning("consent_not_asked", question=entry.asked.id, cause=error.code)
 
     async def command(self, payload: str) -> None:
-        """Carries out a slash command; its answer is for the person who gave it."""
+        """Carries out a slash command; its answer is for whoever gave it, wherever that person can still be told."""
         commanded = Commanded.model_validate_json(payload)
         word, _, rest = commanded.text.strip().partition(" ")
         if word.lower() == "ask" and rest.strip():
@@ -174,11 +174,13 @@ class Desk:
             await self.answer(asked.id)
             return
         text, shown = await self._support.carry_out(commanded)
-        await respond(commanded.response_url, text, shown)
+        await tell(self._client, commanded.user_id, text, commanded.response_url, shown)
 
     async def apologise_for_command(self, payload: str) -> None:
         """Tells somebody that a command failed."""
-        await respond(Commanded.model_validate_json(payload).response_url, "That failed. The log says why; try again.")
+        commanded = Commanded.model_validate_json(payload)
+        text = "That failed. The log says why; try again."
+        await tell(self._client, commanded.user_id, text, commanded.response_url)
 
     async def home(self, payload: str) -> None:
         """Draws the Home tab."""

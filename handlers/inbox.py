@@ -7,7 +7,7 @@ import hashlib
 import time
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from bot.journal import Entry, Journal
 from bot.redacting import redact
@@ -39,6 +39,9 @@ class Commanded(Frozen):
     text: str
     response_url: str
     trigger_id: str
+    """What is decided by a command is decided once under this id."""
+    at_s: float = Field(default_factory=time.time)
+    """When it was given."""
 
 
 class Opened(Frozen):

@@ -45,23 +45,24 @@ class Model:
     async def carry_out(self, commanded: Commanded, arguments: list[str]) -> Shown:
         """Does what stands behind the word. Raises TellUser."""
         words, reason = _overriding(arguments)
-        by = commanded.user_id
+        by, once = commanded.user_id, commanded.trigger_id
         match words:
             case []:
                 return blocks.listed([line async for line in self._status()])
             case ["gate", id, *named] if len(named) < 2 and not reason:
                 return await self._gate(commanded, id, *named), None
             case ["promote", id]:
-                await promoting.promote(self._register, self._voices, id, by, override=reason)
+                await promoting.promote(self._register, self._voices, id, by, override=reason, once=once)
                 return f"`{id}` is live everywhere, from the next answer on. {_BACK}", None
             case ["canary", "end", channel] if not reason:
-                return await self._end_canary(channel, by), None
+                return await self._end_canary(channel, by, once), None
             case ["canary", id, channel]:
                 channel = channel_in(channel, "/support model canary V #CHANNEL")
-                await promoting.canary(self._register, self._voices, id, [channel], by, override=reason)
+                await promoting.canary(self._register, self._voices, id, [channel], by, override=reason, once=once)
                 return f"`{id}` answers in <#{channel}>, from the next answer on. {_ENDS}", None
             case ["rollback", *why]:
-                routing = await self._register.roll_back(by, to_plain(" ".join(why)) or reason)
+                said = to_plain(" ".join(why)) or reason
+                routing = await self._register.roll_back(by, said, asked_at=commanded.at_s, once=once)
                 return f"`{routing.live}` is live again, from the next answer on; no canary is left.", None
         raise TellUser(USE)
 
@@ -78,12 +79,13 @@ class Model:
             f"I let `{id}` and `{live}` answer the held-out questions, to see whether {named} is better, and tell you."
         )
 
-    async def _end_canary(self, channel: str, by: str) -> str:
+    async def _end_canary(self, channel: str, by: str, once: str) -> str:
         channel = channel_in(channel, "/support model canary end #CHANNEL")
-        routing = await self._register.routing()
-        if channel not in routing.canaries:
+        done = await self._register.outcome(once)
+        routing = done or await self._register.routing()
+        if done is None and channel not in routing.canaries:
             raise TellUser(f"There is no canary in <#{channel}>.")
-        await self._register.canary(None, channel, by)
+        await self._register.canary(None, channel, by, once=once)
         return f"`{routing.live}` answers in <#{channel}> again."
 
     async def _status(self) -> AsyncIterator[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from bot.errors import TellUser
 from bot.journal import now
-from bot.learning.versions.register import Register
+from bot.learning.versions.register import DECIDED_S, Register
 from bot.memory import Memory
 from bot.vocabulary import CONFIGURED, ModelVersion
 
@@ -60,7 +61,62 @@ async def test_an_automatic_return_leaves_a_version_alone_that_it_did_not_mean(r
     one, two = await added(register, "m1"), await added(register, "m2")
     await register.promote(one, "U1")
     await register.promote(two, "U1")
-    assert (await register.roll_back("the watch", only_if_live=one)).live == two
+    with pytest.raises(TellUser, match=f"`{two}` went live meanwhile"):
+        await register.roll_back("the watch", only_if_live=one)
+    assert (await register.routing()).live == two
+
+
+async def test_what_was_checked_against_one_version_does_not_replace_another(register: Register) -> None:
+    """Whoever promoted another one meanwhile wins; the canary that was measured against the old one does not begin."""
+    one, two = await added(register, "m1"), await added(register, "m2")
+    await register.promote(one, "U1")
+    with pytest.raises(TellUser, match="Nothing was changed"):
+        await register.promote(two, "U2", only_if_live=CONFIGURED)
+    with pytest.raises(TellUser, match="Nothing was changed"):
+        await register.canary(two, "C1", "U2", only_if_live=CONFIGURED)
+    assert (await register.routing()).version_for("C1") == one
+
+
+async def test_one_request_is_carried_out_once(register: Register) -> None:
+    """Whoever does it again, after whatever was decided meanwhile, changes nothing and hears what came of it first."""
+    one, two = await added(register, "m1"), await added(register, "m2")
+    requests = {
+        "promote": partial(register.promote, one, "U1", once="t1"),
+        "second promote": partial(register.promote, two, "U1", once="t2"),
+        "canary": partial(register.canary, one, "C1", "U1", once="t3"),
+        "end": partial(register.canary, None, "C1", "U1", once="t4"),
+        "back": partial(register.roll_back, "U1", once="t5"),
+    }
+    for request in requests.values():
+        first = await request()
+        assert await request() == first
+    assert (await requests["promote"]()).live == one
+    assert ((await register.routing()).live, len(await register.decisions())) == (one, 5)
+
+
+async def test_the_same_request_at_the_same_moment_is_carried_out_once(register: Register) -> None:
+    """Delivered to two workers; one step back is one step back."""
+    for model in ("m1", "m2", "m3", "m4"):
+        await register.promote(await added(register, model), "U1")
+    await asyncio.gather(*(register.roll_back("U1", once="t1") for _ in range(10)))
+    assert (await register.routing()).live == "v3"
+
+
+async def test_two_who_mean_the_same_step_back_take_one(register: Register) -> None:
+    """The second one gave the command before the first one's was carried out; a later command goes on further."""
+    for model in ("m1", "m2"):
+        await register.promote(await added(register, model), "U1")
+    asked_at = now().timestamp()
+    await register.roll_back("U1", asked_at=asked_at, once="t1")
+    with pytest.raises(TellUser, match="somebody was faster, and `v1` is live now"):
+        await register.roll_back("U2", asked_at=asked_at, once="t2")
+    assert (await register.roll_back("U2", asked_at=now().timestamp(), once="t3")).live == CONFIGURED
+
+
+async def test_what_came_of_a_request_is_forgotten_in_time(register: Register, memory: Memory) -> None:
+    """After a day nothing tries it again."""
+    await register.promote(await added(register, "m1"), "U1", once="t1")
+    assert 0 < await memory.redis.ttl(register.key("decided", "t1")) <= DECIDED_S
 
 
 async def test_no_version_goes_live_that_does_not_exist(register: Register) -> None:

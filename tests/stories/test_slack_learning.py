@@ -8,17 +8,21 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from bot.journal import Journal, example_id, now
 from bot.learning.versions.register import MatrixNote, Register
 from bot.vocabulary import Example, ModelVersion, Passage
 from bot.worker import open_queue
+from handlers.inbox import Commanded
 from handlers.modals.correction import Corrected
 from tests.keys import holding
 from tests.lessons import thread
@@ -629,6 +633,102 @@ async def test_a_version_is_promoted_with_a_reason_and_rolled_back_with_the_next
     assert "quoted word for word" in await footer(bot)
     assert "rolled back" in await said_to(bot, "U0ADMIN", "model")
     assert "nothing to roll back to" in await said_to(bot, "U0ADMIN", "model rollback")
+
+
+@asynccontextmanager
+async def taking(*statuses: int) -> AsyncIterator[tuple[str, list[str]]]:
+    """An address for private answers that gives these statuses in turn; and the texts that came there."""
+    given, texts = iter(statuses), list[str]()
+
+    async def take(request: web.Request) -> web.Response:
+        texts.append((await request.json())["text"])
+        return web.Response(status=next(given))
+
+    app = web.Application()
+    app.router.add_post("/", take)
+    async with TestServer(app) as server:
+        yield str(server.make_url("/")), texts
+
+
+async def carried_out(bot: RunningBot, text: str, *urls: str, at_s: float | None = None) -> None:
+    """Lets the worker carry out a command once for each address, each time as the same one of U0ADMIN's."""
+    async with memory_of(bot) as memory, open_queue(memory.docket_url, Journal(memory.redis, TEAM)) as queue:
+        for url in urls:
+            command = Commanded(
+                user_id="U0ADMIN",
+                user_team_id=TEAM,
+                channel_id="C0HELP",
+                text=text,
+                response_url=url,
+                trigger_id=text,
+                at_s=at_s or time.time(),
+            )
+            await queue.add("command", command.model_dump_json(), key=f"{text}{url}", thread="U0ADMIN:command")
+    await until_idle(bot)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def three_live(bot: RunningBot) -> AsyncIterator[list[str]]:
+    """Three versions, promoted one after the other; in the end the configured one answers again."""
+    ids = await versions(bot, "ft-step-1", "ft-step-2", "ft-step-3")
+    async with memory_of(bot) as memory:
+        register = Register(memory.redis, TEAM)
+        for id in ids:
+            await register.promote(id, "U0ADMIN")
+        yield ids
+        await memory.redis.delete(register.key("routing"))
+
+
+async def live(bot: RunningBot) -> str:
+    async with memory_of(bot) as memory:
+        return (await Register(memory.redis, TEAM).routing()).live
+
+
+async def test_a_rollback_whose_answer_is_not_taken_at_once_is_one_step_back(
+    bot: RunningBot, three_live: list[str]
+) -> None:
+    """Slack fails twice, so that the command is carried out three times; each time it tells the same."""
+    async with taking(500, 500, 200) as (url, texts):
+        await carried_out(bot, "model rollback once", url)
+    assert await live(bot) == three_live[1]
+    assert texts == [f"`{three_live[1]}` is live again, from the next answer on; no canary is left."] * 3
+
+
+async def test_a_command_that_is_delivered_twice_decides_once(bot: RunningBot, three_live: list[str]) -> None:
+    """Also when its answer came through the first time; so it is with a promotion and a canary."""
+    async with taking(*[200] * 6) as (url, texts):
+        for text in (
+            "model rollback twice",
+            f"model promote {three_live[0]} override: we go back",
+            f"model canary {three_live[2]} <#C0GENERAL|general> override: we try it",
+        ):
+            await carried_out(bot, text, url, f"{url}?again")
+    assert await live(bot) == three_live[0] and texts[::2] == texts[1::2]
+    async with memory_of(bot) as memory:
+        decisions = await Register(memory.redis, TEAM).decisions()
+    assert [one.what for one in decisions[:5]] == [
+        *("canary in C0GENERAL", "gate overridden", "promoted", "gate overridden", "rolled back")
+    ]
+
+
+async def test_the_second_of_two_rollbacks_hears_that_somebody_was_faster(
+    bot: RunningBot, three_live: list[str]
+) -> None:
+    """It was given before the first one was carried out, and meant the same step."""
+    given_at = time.time()
+    async with taking(200, 200) as (url, texts):
+        for text in ("model rollback hers", "model rollback his"):
+            await carried_out(bot, text, url, at_s=given_at)
+    assert await live(bot) == three_live[1]
+    assert "somebody was faster" in texts[1] and "`/support model rollback` once more" in texts[1]
+
+
+async def test_whoever_cannot_be_answered_any_more_is_told_directly(bot: RunningBot, three_live: list[str]) -> None:
+    """The address of the command is dead: it has acted, and says so, not that it failed."""
+    dm = await bot.slack.open_dm("U0ADMIN")
+    async with taking(404) as (url, _):
+        await carried_out(bot, "model rollback late", url)
+    assert f"`{three_live[1]}` is live again" in (await bot.slack.history(dm))[-1]["text"]
 
 
 async def test_a_canary_answers_in_its_channel_only(bot: RunningBot) -> None:

@@ -134,11 +134,13 @@ async def test_a_gate_counts_only_against_the_model_that_was_measured(register: 
         await promoting.promote(register, changed, version, "U1")
 
 
-async def test_little_evidence_is_enough_for_a_canary(register: Register, voices: Voices) -> None:
+async def test_with_little_evidence_a_canary_needs_a_reason(register: Register, voices: Voices) -> None:
     """It answers in its channels only, until that is ended or it is promoted."""
     version = await added(register)
     await measured(register, voices, version, size=10)
-    routing = await promoting.canary(register, voices, version, ["C1", "C2"], "U1")
+    with pytest.raises(TellUser, match="not enough evidence"):
+        await promoting.canary(register, voices, version, ["C1"], "U1")
+    routing = await promoting.canary(register, voices, version, ["C1", "C2"], "U1", override="we try it")
     assert dict(routing.canaries) == {"C1": version, "C2": version}
     assert dict((await promoting.end_canary(register, version, ["C1"], "U1")).canaries) == {"C2": version}
     assert (await promoting.end_canary(register, version, [], "U1")).canaries == {}
@@ -288,7 +290,9 @@ async def test_the_shell_measures_promotes_and_rolls_back(data_dir: Path, tmp_pa
 
         assert "not enough evidence" in await shell("promote", version, status=2)
         assert (await register.routing()).live == CONFIGURED
-        assert "canary" in await shell("canary", version, "--channel", "C1")
+        trial = partial(shell, "canary", version, "--channel")
+        assert "not enough evidence" in await trial("C1", status=2)
+        assert "answers in C1" in await trial("C1", "--override", "we try it")
         assert (await register.routing()).version_for("C1") == version
         assert "configured is live" in await shell("canary", version, "--end")
         promoted = json.loads(await shell("promote", version, "--override", "the demo is small", "--json"))

@@ -3,7 +3,8 @@ is written down. Coming back needs no leave and no gate: `Register.roll_back`.""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 from bot.errors import TellUser
 from bot.learning.versions.gate import latest
@@ -11,36 +12,52 @@ from bot.learning.versions.register import Register, Routing
 from bot.learning.versions.voices import Voices
 
 
-async def promote(register: Register, voices: Voices, version: str, by: str, *, override: str = "") -> Routing:
+async def promote(
+    register: Register, voices: Voices, version: str, by: str, *, override: str = "", once: str = ""
+) -> Routing:
     """Makes a version live that passed the gate against what is live now, or, with a reason that is written down, any.
+    What a request of the id `once` has done is not done again.
 
     Raises TellUser when it must not be, with what to do instead.
     """
+    if done := await register.outcome(once):
+        return done
     candidate, routing = await voices.of(version), await register.routing()
+    go = partial(register.promote, version, by, only_if_live=routing.live, once=once)
     if routing.live == version and not routing.canaries:
         raise TellUser(f"`{version}` is live already.")
     if routing.live == version:
-        return await register.promote(version, by, "its canaries ended")
+        return await go("its canaries ended")
     report = await latest(register, candidate, await voices.of(routing.live))
     if report is not None and report.verdict == "passed":
-        return await register.promote(version, by, f"passed gate {report.id}")
+        return await go(f"passed gate {report.id}")
     missing = f"no gate against `{routing.live}`" if report is None else f"gate {report.id}: {report.verdict}"
     await _override(register, version, by, override, missing, "promote")
-    return await register.promote(version, by, override.strip())
+    return await go(override.strip())
 
 
 async def canary(
-    register: Register, voices: Voices, version: str, channels: Iterable[str], by: str, *, override: str = ""
+    register: Register,
+    voices: Voices,
+    version: str,
+    channels: Sequence[str],
+    by: str,
+    *,
+    override: str = "",
+    once: str = "",
 ) -> Routing:
-    """Lets a version answer in some channels that was measured against what is live now and not refused, or any with a
-    reason. Raises TellUser when it must not, with what to do instead."""
+    """Lets a version answer in some channels that passed the gate against what is live now, or any with a reason. What
+    a request of the id `once` has done is not done again. Raises TellUser when it must not, with what to do instead."""
+    ids = {channel: once and f"{once}:{channel}" for channel in channels}
+    if done := await register.outcome(ids[channels[-1]]):
+        return done
     candidate, routing = await voices.of(version), await register.routing()
     report = await latest(register, candidate, await voices.of(routing.live))
-    if report is None or report.verdict == "refused":
-        missing = f"no gate against `{routing.live}`" if report is None else f"gate {report.id}: refused"
+    if report is None or report.verdict != "passed":
+        missing = f"no gate against `{routing.live}`" if report is None else f"gate {report.id}: {report.verdict}"
         await _override(register, version, by, override, missing, "canary")
-    for channel in channels:
-        routing = await register.canary(version, channel, by)
+    for channel, id in ids.items():
+        routing = await register.canary(version, channel, by, only_if_live=routing.live, once=id)
     return routing
 
 

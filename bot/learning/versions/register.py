@@ -4,7 +4,7 @@ that nothing in here is forgotten by itself: a model must be traceable to its ex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -19,6 +19,8 @@ from bot.vocabulary import CONFIGURED, Dataset, DraftPage, Frozen, ModelVersion,
 Model = TypeVar("Model", bound=BaseModel)
 
 DECISIONS_KEPT = 1_000
+DECIDED_S = 86_400
+"""How long it is known what came of a request: longer than its job is tried again."""
 
 
 class Decision(Frozen):
@@ -51,6 +53,8 @@ class Routing(Frozen):
     """What was live before, newest last: the way back."""
     canaries: Mapping[str, str] = {}
     """By channel."""
+    since: float = 0
+    """When that was decided, in seconds since 1970."""
 
     def version_for(self, channel_id: str) -> str:
         """Names the version that answers in a channel."""
@@ -140,37 +144,68 @@ class Register:
         value = await self.call(self.redis.get(self.key("routing")))
         return Routing.model_validate_json(value) if value else Routing()
 
-    async def promote(self, id: str, by: str, reason: str = "") -> Routing:
-        """Makes a version live everywhere, its canaries ended. Raises TellUser when there is none of that id."""
+    async def outcome(self, once: str) -> Routing | None:
+        """Reads what came of a request that was carried out already; None when it was not, or has no id."""
+        value = await self.call(self.redis.get(self.key("decided", once))) if once else None
+        return Routing.model_validate_json(value) if value else None
+
+    async def promote(
+        self, id: str, by: str, reason: str = "", *, only_if_live: str | None = None, once: str = ""
+    ) -> Routing:
+        """Makes a version live everywhere, its canaries ended. What a request of the id `once` has done is not done
+        again, here and below.
+
+        Raises TellUser when there is none of that id, or another one than `only_if_live` is live by then.
+        """
         await self._check(id)
 
         def change(routing: Routing) -> Routing:
+            _check_live(routing, only_if_live)
             if routing.live == id:
                 return routing.model_copy(update={"canaries": {}})
             before = (*routing.before, routing.live)[-20:]
             return Routing(live=id, before=before)
 
-        return await self._reroute(change, Decision(what="promoted", version=id, by=by, reason=reason, at=_now()))
+        decision = Decision(what="promoted", version=id, by=by, reason=reason, at=_now())
+        return await self._reroute(change, decision, once)
 
-    async def canary(self, id: str | None, channel_id: str, by: str) -> Routing:
-        """Lets a version answer in one channel only; None ends that."""
+    async def canary(
+        self, id: str | None, channel_id: str, by: str, *, only_if_live: str | None = None, once: str = ""
+    ) -> Routing:
+        """Lets a version answer in one channel only; None ends that. Raises TellUser as `promote` does."""
         if id is not None:
             await self._check(id)
 
         def change(routing: Routing) -> Routing:
+            _check_live(routing, only_if_live)
             others = {channel: version for channel, version in routing.canaries.items() if channel != channel_id}
             return routing.model_copy(update={"canaries": others | ({channel_id: id} if id else {})})
 
         what = f"canary in {channel_id}" if id else f"canary ended in {channel_id}"
-        return await self._reroute(change, Decision(what=what, version=id or "", by=by, at=_now()))
+        return await self._reroute(change, Decision(what=what, version=id or "", by=by, at=_now()), once)
 
-    async def roll_back(self, by: str, reason: str = "", *, only_if_live: str | None = None) -> Routing:
-        """Makes live again what was live before, and ends all canaries; nothing changes if another version than
-        `only_if_live` is live by then. Raises TellUser when there is no way back."""
+    async def roll_back(
+        self,
+        by: str,
+        reason: str = "",
+        *,
+        only_if_live: str | None = None,
+        asked_at: float | None = None,
+        once: str = "",
+    ) -> Routing:
+        """Makes live again what was live before, and ends all canaries.
+
+        Raises TellUser when there is no way back, when another version than `only_if_live` is live by then, and when
+        something else was decided after `asked_at` (seconds since 1970): two who mean the same step back take one.
+        """
 
         def change(routing: Routing) -> Routing:
-            if only_if_live not in (None, routing.live):
-                return routing
+            _check_live(routing, only_if_live)
+            if asked_at is not None and routing.since > asked_at:
+                raise TellUser(
+                    f"Nothing was changed: somebody was faster, and `{routing.live}` is live now. `train rollback` "
+                    "once more goes back further."
+                )
             if not routing.before and not routing.canaries:
                 raise TellUser("There is nothing to roll back to: no version was promoted.")
             if not routing.before:
@@ -178,7 +213,7 @@ class Register:
             return Routing(live=routing.before[-1], before=routing.before[:-1])
 
         decision = Decision(what="rolled back", version="", by=by, reason=reason, at=_now())
-        return await self._reroute(change, decision)
+        return await self._reroute(change, decision, once)
 
     async def note(self, what: str, version: str, by: str, reason: str = "") -> None:
         """Writes down a decision."""
@@ -199,24 +234,31 @@ class Register:
         if id != CONFIGURED and await self.version(id) is None:
             raise TellUser(f"There is no version `{id[:40]}`; `/support model` or `train status` lists them.")
 
-    async def _reroute(self, change: Any, decision: Decision) -> Routing:
-        """Changes the routing by what it is at that very moment, and writes the decision down."""
-        key = self.key("routing")
+    async def _reroute(self, change: Callable[[Routing], Routing], decision: Decision, once: str) -> Routing:
+        """Changes the routing by what it is at that very moment, and writes the decision down; gives what came of it
+        the first time when that was done before."""
+        key, decided = self.key("routing"), self.key("decided", once)
         changed = Routing()
 
         async def transaction(pipe: Any) -> None:
             nonlocal changed
+            done = await pipe.get(decided) if once else None
             value = await pipe.get(key)
             known = Routing.model_validate_json(value) if value else Routing()
-            changed = change(known)
+            changed = Routing.model_validate_json(done) if done else change(known)
             pipe.multi()
-            pipe.set(key, changed.model_dump_json())
+            if done:
+                return
             if changed != known:
+                changed = changed.model_copy(update={"since": now().timestamp()})
                 named = decision if decision.version else decision.model_copy(update={"version": changed.live})
+                pipe.set(key, changed.model_dump_json())
                 pipe.lpush(self.key("decisions"), named.model_dump_json())
                 pipe.ltrim(self.key("decisions"), 0, DECISIONS_KEPT - 1)
+            if once:
+                pipe.set(decided, changed.model_dump_json(), ex=DECIDED_S)
 
-        await self.call(self.redis.transaction(transaction, key))
+        await self.call(self.redis.transaction(transaction, key, decided))
         return changed
 
     # Redis
@@ -238,6 +280,11 @@ class Register:
             return await command
         except (RedisError, OSError) as error:
             raise TryAgain(f"Redis: {type(error).__name__}") from error
+
+
+def _check_live(routing: Routing, only_if_live: str | None) -> None:
+    if only_if_live not in (None, routing.live):
+        raise TellUser(f"Nothing was changed: `{routing.live}` went live meanwhile. Measure against that one.")
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Self
 
 from bot.answering import Reply
-from bot.errors import FootnoteError
+from bot.errors import FootnoteError, TellUser
 from bot.learning.versions.gate import reports
 from bot.learning.versions.health import Health, Signs, health_of, signs_of, worse_than
 from bot.learning.versions.register import Register, Routing
@@ -110,8 +110,9 @@ class Watch:
     async def _take_back(self, version: str, routing: Routing, reason: str) -> None:
         """Ends what the version does; its signs go, so that one who tries it again begins anew."""
         if routing.live == version:
-            after = await self._register.roll_back(BY, reason, only_if_live=version)
-            if after.live != routing.before[-1]:
+            try:
+                await self._register.roll_back(BY, reason, only_if_live=version)
+            except TellUser:
                 return  # somebody promoted another one at this very moment
         else:
             for channel, canary in routing.canaries.items():
