@@ -144,6 +144,8 @@ class _Work:
         finally:
             self.timings["find"] = _ms_since(began)
         self.timings |= {"embed": self.found.embed_ms, "search": self.found.search_ms}
+        if self.found.is_vague:
+            return self.ended("clarified", _WHICH, nearest=_nearest(self.found))
         if not self.found.hits or not self.found.is_sufficient:
             return self.declined()
         return await self.from_passages(tuple(hit.passage for hit in self.found.hits))
@@ -287,6 +289,10 @@ class _Work:
 
 
 _STOPPED = "\n\nI had to stop here, so this may not be all of it."
+_WHICH = (
+    "That fits several pages about equally well. Do you mean one of these, or what exactly would you like to know? "
+    "A few more words are enough."
+)
 _SMALL_TALK = {
     "empty": "What would you like to know? Ask me in a sentence, for example how something is set up or what an "
     "error means.",

@@ -129,6 +129,8 @@ class Found(Frozen):
     when nothing was found."""
     is_sufficient: bool = False
     """Whether the hits may be answered from: confidence at the threshold, or an identifier of the question verbatim."""
+    is_vague: bool = False
+    """Whether the question, the first of its thread, fits several pages about equally well."""
     embed_ms: float = 0.0
     search_ms: float = 0.0
 

@@ -18,7 +18,7 @@ from retrieval.copies import without_copies
 from retrieval.index import Index, Query
 from retrieval.questions import holds, identifiers, is_about, leaning, standalone, thread_before
 from retrieval.spelling import mended, suspects
-from retrieval.sufficiency import READ, signs
+from retrieval.sufficiency import READ, is_vague, signs
 
 if TYPE_CHECKING:
     from retrieval.embedding import Embedder, Vectors
@@ -78,6 +78,7 @@ class Finder:
             query=text,
             confidence=confidence,
             is_sufficient=is_sufficient,
+            is_vague=not question.history and is_vague(text, hits),
             embed_ms=(embedded - began) * 1000,
             search_ms=(time.perf_counter() - embedded) * 1000,
         )

@@ -11,10 +11,17 @@ from collections.abc import Sequence
 from bot.calibration import Signs
 from bot.claims import STOP, stem
 from bot.vocabulary import Hit, Passage
+from retrieval.questions import identifiers, telling_words
 
 READ = 5
 """Hits that an answer is written from, however many were asked for."""
+PAGES_ALIKE = 3
+"""Pages that a vague question fits about equally well."""
 _WORD = re.compile(r"[^\W_]{2,}")
+_NEAR = 0.7
+"""Certainty of the nearest page from which on a vague question is worth a question back."""
+_SPREAD = 0.035
+"""Certainty between the best and the worst of those pages up to which they fit equally well."""
 
 
 def signs(query: str, hits: Sequence[Hit]) -> Signs:
@@ -39,6 +46,22 @@ def signs(query: str, hits: Sequence[Hit]) -> Signs:
         "margin": 2 * (nearest.certainty - max(others, default=min(hit.certainty for hit in read))),
         "words": math.log1p(len(asked)),
     }
+
+
+def is_vague(question: str, hits: Sequence[Hit]) -> bool:
+    """Whether a question fits several pages about equally well, so that asking back is better than guessing: it has one
+    word that says what it is about, or none, and the three nearest pages, of different titles, are equally near. A page
+    with that very word for its title is no guess."""
+    said = telling_words(question)
+    if len(said) > 1 or identifiers(question):
+        return False
+    nearest: dict[str, float] = {}
+    for hit in sorted(hits, key=lambda hit: -hit.certainty):
+        nearest.setdefault(hit.passage.title.casefold(), hit.certainty)
+    if len(nearest) < PAGES_ALIKE or any(telling_words(title) == said for title in nearest):
+        return False
+    best, *_, worst = list(nearest.values())[:PAGES_ALIKE]
+    return best >= _NEAR and best - worst <= _SPREAD
 
 
 def _whole(passage: Passage) -> str:

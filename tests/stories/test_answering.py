@@ -201,6 +201,17 @@ async def test_insufficient_context_declines_without_the_model() -> None:
     assert not model.prompts
 
 
+async def test_a_vague_question_is_asked_back_with_the_pages_it_may_mean() -> None:
+    """Instead of a guess, and without the model; whether the passages would be enough does not matter."""
+    for is_sufficient in (True, False):
+        model, vague = WrittenModel("Select Regenerate [1]."), found(KEYS, LIMITS, is_sufficient=is_sufficient)
+        answered, _ = await ask(model, Library(vague.model_copy(update={"is_vague": True})))
+        assert answered.status == "clarified"
+        assert answered.text.count("?") == 1
+        assert [page.document_id for page in answered.nearest] == ["keys", "limits"]
+        assert answered.citations == () and not model.prompts
+
+
 async def test_nothing_found_declines_and_points_nowhere() -> None:
     """Where no page is near, none is named."""
     answered, _ = await ask(WrittenModel("x"), Library(found()))

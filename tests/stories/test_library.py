@@ -244,6 +244,38 @@ async def test_of_two_versions_of_a_page_the_newer_is_read_first(library: Librar
     assert ids(found) == ["2026", "2024"]
 
 
+@pytest.fixture
+async def notices(library: Library, tmp_path: Path) -> Library:
+    """A library of pages on notifications."""
+    folder = tmp_path / "notices"
+    folder.mkdir()
+    for kind in ("Desktop", "Mobile", "Email"):
+        text = f"{kind} notifications are switched on under Settings, in the part {kind}."
+        (folder / f"{kind}.md").write_text(f"# {kind} notifications\n\n{text}\n")
+    await library.ingest(TEAM, folder)
+    return library
+
+
+async def test_a_question_that_fits_several_pages_alike_is_vague(notices: Library) -> None:
+    """One word that says what it is about, and three pages as near to it; another word, and it is not."""
+    assert (await ask(notices, "notifications?")).is_vague
+    assert (await ask(notices, "how do I use notifications")).is_vague
+    assert not (await ask(notices, "how do I get notifications on mobile")).is_vague
+    assert not (await ask(notices, "chess?")).is_vague
+
+
+async def test_nobody_is_asked_back_twice_in_a_thread(notices: Library) -> None:
+    """Only the first question of a thread can be vague: a follow-up has the thread to tell what it means."""
+    assert not (await ask(notices, "notifications?", EVERYBODY, "notifications", "Which ones?")).is_vague
+
+
+async def test_a_page_of_that_very_title_is_no_guess(notices: Library, tmp_path: Path) -> None:
+    """Whoever types the name of a page wants it."""
+    (tmp_path / "notices" / "all.md").write_text("# Notifications\n\nNotifications are switched on under Settings.\n")
+    await notices.sync(TEAM, "notices")
+    assert not (await ask(notices, "notifications?")).is_vague
+
+
 async def test_a_restart_forgets_nothing(docs: Path, tmp_path: Path) -> None:
     """Another process on the same data folder finds what the first one took in, and knows what it need not embed."""
     settings = Settings(data_dir=tmp_path / "data")
