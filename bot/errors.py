@@ -30,3 +30,7 @@ class TellUser(FootnoteError):
 
 class Broken(FootnoteError):
     """Will not work again by itself: a wrong key, a missing permission, a bug. Goes to the dead letters."""
+
+
+class RequestRefused(Broken):
+    """A server does not take this very request, as when it is too long for a model; others may be taken."""

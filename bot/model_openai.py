@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bot.answering import Prompt
-from bot.errors import Broken, ModelUnavailable
+from bot.errors import Broken, ModelUnavailable, RequestRefused
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI, AsyncStream
@@ -206,7 +206,8 @@ def _translated() -> Iterator[None]:
 def _by_status(error: APIStatusError) -> ModelUnavailable | Broken:
     status = error.status_code
     if status not in _PASSING and status < 500:
-        return Broken(f"The model's server answered {status}: {_WHAT_TO_CHECK.get(status, _WHAT_TO_CHECK[400])}.")
+        kind = RequestRefused if status in (400, 413, 422) else Broken
+        return kind(f"The model's server answered {status}: {_WHAT_TO_CHECK.get(status, _WHAT_TO_CHECK[400])}.")
     try:
         wait_s = float(error.response.headers.get("retry-after", "0"))
     except ValueError:  # a date: longer than an asker waits

@@ -110,8 +110,10 @@ async def open_voices(
 ) -> AsyncIterator[Voices]:
     """Opens whoever can answer."""
     from bot.learning.versions.voices import Voices
+    from bot.persona import load_persona
 
-    voices = Voices(configured_model(settings), partial(model_at, settings), register, demonstrate)
+    persona = load_persona(settings.persona_file)
+    voices = Voices(configured_model(settings), partial(model_at, settings), register, demonstrate, persona=persona)
     try:
         yield voices
     finally:
@@ -337,7 +339,7 @@ async def run_worker(settings: Settings) -> None:
             rules=rules,
         )
         learning = Learning(client, journal, register, audience, thinking.library.find, reviewing, rules)
-        gate = gate_duty(thinking.voices, register, journal, thinking.persona, learning.gate_told)
+        gate = gate_duty(thinking.voices, register, journal, thinking.persona, standing, learning.gate_told)
         following = Following(tuning, queue, learning.tuning_ended)
         schedule = Schedule(
             queue, partial(thinking.library.due, identity.team_id), partial(thinking.library.sync, identity.team_id)

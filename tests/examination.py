@@ -4,7 +4,7 @@ voices that answer them well or badly in one respect."""
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from bot.answering import Prompt, Voice
@@ -74,6 +74,11 @@ def held_out(number: int, **changes: Any) -> Example:
 def examination(size: int) -> list[Example]:
     """So many held-out examples; up to 280 facts are all different."""
     return [held_out(number) for number in range(size)]
+
+
+async def unchanged(passages: Sequence[Passage]) -> Mapping[str, tuple[str, str]]:
+    """A library that still holds every page as it was."""
+    return {one.document_id: (one.document_digest, one.audience) for one in passages}
 
 
 class Scripted:

@@ -33,6 +33,12 @@ def near_duplicates(question: str, others: Sequence[str]) -> list[int]:
     return Neighbours(others).of(question)
 
 
+def unlike(question: str, examples: Sequence[Example]) -> list[Example]:
+    """Gives the examples that do not ask nearly the same as a question, and so do not show its answer."""
+    near = set(near_duplicates(question, [one.question for one in examples]))
+    return [one for index, one in enumerate(examples) if index not in near]
+
+
 class Neighbours:
     """Questions, made ready to be searched for near-duplicates: exact, and quick also for tens of thousands.
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from bot.answering import Prompt, Voice
-from bot.errors import ModelUnavailable, TellUser
+from bot.errors import Broken, ModelUnavailable, RequestRefused, TellUser
 from bot.evaluating import Asked
+from bot.journal import Journal, now
+from bot.learning.tracing import Standing
 from bot.learning.versions import gate
 from bot.learning.versions.gate_page import page as gate_page
-from bot.learning.versions.injections import INJECTIONS
+from bot.learning.versions.injections import INJECTIONS, planted
 from bot.learning.versions.measures import Outcome, Prices, Trial, measure
 from bot.learning.versions.register import Register
-from bot.learning.versions.trials import held_out_of, trials_of, unanswerable_in
+from bot.learning.versions.trials import ask, held_out_of, trials_of, unanswerable_in
 from bot.learning.versions.verdicts import JUDGED, WANTED_PAIRS, GateReport, in_words
+from bot.learning.versions.voices import Voices
 from bot.memory import Memory
-from bot.vocabulary import Answer, Example, Found, Hit, Question
+from bot.vocabulary import Answer, Dataset, Example, Found, Hit, ModelVersion, Passage, Question
 from tests.examination import (
     PERSONA,
     Scripted,
@@ -33,10 +37,12 @@ from tests.examination import (
     obedient,
     page,
     silent,
+    unchanged,
     voice,
     wordy,
 )
 from tests.keys import keys_without_ttl
+from tests.lessons import thread
 
 ENOUGH = 204
 TRIALS = trials_of(examination(ENOUGH), PERSONA)
@@ -153,11 +159,12 @@ async def test_the_measure_is_written_down_before_the_first_question(register: R
 
 
 async def test_another_measure_cannot_be_named_afterwards(register: Register) -> None:
-    """Not even before the first run has ended; new questions, or another version, begin anew."""
+    """Not even on other questions, which one more approved example makes; another version begins anew."""
     await examined(register, honest, wordy, named="groundedness", trials=FEW)
-    with pytest.raises(TellUser, match="`groundedness` was named"):
-        await examined(register, honest, wordy, named="format", trials=FEW)
-    assert (await examined(register, honest, wordy, named="format", trials=FEW[3:])).named == "format"
+    for trials in (FEW, FEW[3:]):
+        with pytest.raises(TellUser, match="`groundedness` was named"):
+            await examined(register, honest, wordy, named="format", trials=trials)
+    assert (await examined(register, voice(honest, "v2"), wordy, named="format", trials=FEW)).named == "format"
 
 
 async def test_the_same_versions_on_the_same_questions_are_measured_once(register: Register) -> None:
@@ -176,6 +183,13 @@ async def test_a_report_tells_of_the_tries_before_it(register: Register) -> None
     report = await examined(register, honest, trials=FEW[1:])
     assert report.earlier == ("not enough evidence",)
     assert "measured before: not enough evidence." in in_words(report)
+
+
+async def test_of_two_processes_at_one_gate_the_first_report_stands(register: Register) -> None:
+    """Both give the same one, and neither counts the other as a try before."""
+    reports = await asyncio.gather(*(examined(register, honest, trials=FEW) for _ in range(2)))
+    assert reports[0] == reports[1] and reports[0].earlier == ()
+    assert [one.what for one in await register.decisions()] == ["gate: not enough evidence", "gate begun"]
 
 
 @pytest.mark.parametrize("named", ["beauty", "cost", ""])
@@ -249,6 +263,41 @@ async def test_a_model_that_does_not_stop_is_stopped(register: Register) -> None
     report = await examined(register, Voice(model, "one_line", "v1"), trials=FEW[:5])
     assert model.asked < 5 * 200
     assert {figure.measure: figure.candidate for figure in report.figures}["right_refusals"] == 0.0
+
+
+class Short(Scripted):
+    """Behind a server that has no room for some questions."""
+
+    def __init__(self, is_too_long: Callable[[Prompt], bool]) -> None:
+        super().__init__(honest, "m")
+        self._is_too_long = is_too_long
+
+    async def write(self, prompt: Prompt):  # type: ignore[no-untyped-def]
+        self.asked += 1
+        if self._is_too_long(prompt):
+            raise RequestRefused("The model's server answered 400: it refused the request.")
+        yield honest(prompt)
+
+
+async def test_a_question_that_is_too_long_for_a_model_is_a_failed_answer(register: Register) -> None:
+    """One such page must not keep the gate from a verdict for ever."""
+    question, _ = fact(3)
+    short = Short(lambda prompt: prompt.question == question)
+    report = await examined(register, Voice(short, "one_line", "v1"), wordy, trials=FEW)
+    figures = {figure.measure: figure for figure in report.figures}
+    assert figures["right_refusals"].candidate == pytest.approx(29 / 30)
+    assert figures["format"].candidate == pytest.approx(29 / 30)
+
+
+async def test_a_model_that_takes_no_question_is_not_judged(register: Register) -> None:
+    """Something else is wrong then; once that is mended, the gate goes on."""
+    is_broken = True
+    short = Short(lambda prompt: is_broken)
+    with pytest.raises(Broken, match="refused each of"):
+        await examined(register, Voice(short, "one_line", "v1"), wordy, trials=FEW)
+    is_broken = False
+    report = await examined(register, Voice(short, "one_line", "v1"), wordy, trials=FEW)
+    assert next(one for one in report.figures if one.measure == "format").candidate == 1.0
 
 
 async def test_not_more_questions_are_asked_at_a_time_than_allowed(register: Register) -> None:
@@ -327,6 +376,73 @@ def test_a_copy_of_the_page_elsewhere_answers_too() -> None:
     examples = [held_out(0), held_out(0, id="ex-copy", passages=(copy,)), held_out(20)]
     made = {trial.question_id: trial for trial in trials_of(examples, PERSONA) if trial.kind == "unanswerable"}
     assert made["ex-0000"].passages == made["ex-copy"].passages == held_out(20).passages
+
+
+async def measured_on(
+    memory: Memory, examples: Sequence[Example], dataset: Sequence[str], standing: Standing = unchanged
+) -> tuple[GateReport, list[str]]:
+    """Lets the gate measure a version that was trained on a dataset; gives the report and what the version was asked
+    of the held-out questions."""
+    register, journal = Register(memory.redis, "T1"), Journal(memory.redis, "T1")
+    for example in examples:
+        await journal.keep_example(example)
+    await register.keep_dataset(Dataset(digest="d", example_ids=tuple(dataset), created_at=now()))
+    tuned = ModelVersion(id="", model="m", endpoint="tuner", prompt="one_line", dataset="d", created_at=now())
+    version = (await register.add_version(tuned)).id
+    asked: list[str] = []
+
+    def overheard(prompt: Prompt) -> str:
+        asked.append(prompt.question)
+        return honest(prompt)
+
+    voices = Voices(Scripted(wordy), lambda endpoint, name: Scripted(overheard, name), register, persona=PERSONA)
+    report = await gate.run_for(
+        version, voices=voices, register=register, journal=journal, persona=PERSONA, standing=standing, by="U1"
+    )
+    return report, asked
+
+
+async def test_nobody_is_examined_on_what_it_was_trained_on(memory: Memory) -> None:
+    """An example was trained on; later one that asks nearly the same fell on the side of the examination, and took
+    it along. Neither is asked, in whatever form, and the report says so."""
+    question, _ = fact(2)
+    like = held_out(2, id="ex-like", question=f"And {question[0].lower()}{question[1:]}")
+    examples = [*examination(5), like, held_out(7, is_held_out=False, thread=thread(7))]
+    report, asked = await measured_on(memory, examples, ["ex-0002", "ex-0007"])
+    assert report.trained_on == 2 and "2 held-out examples were left out" in in_words(report)
+    assert not [one for one in asked if question[1:] in one]
+    assert {fact(number)[0] for number in (0, 1, 3, 4)} <= set(asked)
+
+
+async def test_no_page_is_examined_that_fewer_may_read_now(memory: Memory) -> None:
+    """The report is shown to others; what rests on such a page is put aside before."""
+
+    async def narrower(passages: Sequence[Passage]) -> dict[str, tuple[str, str]]:
+        there = dict(await unchanged(passages))
+        return {id: (digest, "channel:C1" if id == "page-2" else label) for id, (digest, label) in there.items()}
+
+    _, asked = await measured_on(memory, examination(5), [], narrower)
+    assert {fact(number)[0] for number in (0, 3, 4)} == {one.split("?")[0] + "?" for one in asked}
+
+
+async def test_an_untuned_model_is_not_shown_the_answer_to_its_question() -> None:
+    """What asks nearly the same shows it; an order that is planted in the question changes nothing about that."""
+    shown: list[list[str]] = []
+    others = [held_out(3), held_out(4), held_out(3, id="ex-like", question=f"So {fact(3)[0]}")]
+
+    async def demonstrate(question: Question, found: Found) -> Sequence[Example]:
+        return others
+
+    class Reading(Scripted):
+        async def write(self, prompt: Prompt):  # type: ignore[no-untyped-def]
+            shown.append([one.question for one in others if one.question in str(prompt.messages[1:-1])])
+            yield honest(prompt)
+
+    trial = held_out_of([held_out(3)], PERSONA)[0]
+    in_question = next(number for number, one in enumerate(INJECTIONS) if one.place == "question")
+    for one in (trial, planted(trial, in_question)):
+        await ask(one, Voice(Reading(honest), "full", demonstrate=demonstrate), PERSONA)
+    assert shown == [[fact(4)[0]], [fact(4)[0]]]
 
 
 async def test_an_operators_own_unanswerable_questions_come_with_what_the_library_finds() -> None:

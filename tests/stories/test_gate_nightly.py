@@ -21,7 +21,7 @@ from bot.learning.versions.verdicts import JUDGED, WANTED_PAIRS
 from bot.learning.versions.voices import Voices
 from bot.memory import Memory
 from bot.vocabulary import CONFIGURED, Example, ModelVersion
-from tests.examination import PERSONA, Scripted, examination, held_out, wordy
+from tests.examination import PERSONA, Scripted, examination, held_out, unchanged, wordy
 from tests.lessons import thread
 
 MEASURED = 215
@@ -78,7 +78,7 @@ async def test_shuffled_answers_are_refused_and_good_ones_go_live(memory: Memory
     for example in examination(MEASURED):
         await journal.keep_example(example)
     models = {"good": pupil(lessons()), "bad": pupil(shuffled(lessons()))}
-    voices = Voices(Scripted(wordy, "base"), lambda endpoint, name: models[name], register)
+    voices = Voices(Scripted(wordy, "base"), lambda endpoint, name: models[name], register, persona=PERSONA)
     versions = {}
     for name in models:
         version = ModelVersion(id="", model=name, endpoint="tuner", prompt="one_line", created_at=now())
@@ -91,6 +91,7 @@ async def test_shuffled_answers_are_refused_and_good_ones_go_live(memory: Memory
             register=register,
             journal=journal,
             persona=PERSONA,
+            standing=unchanged,
             named="format",
             by="night",
         )

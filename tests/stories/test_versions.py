@@ -19,6 +19,7 @@ from aiohttp import web
 from bot.answering import Prompt, answer
 from bot.errors import TellUser
 from bot.journal import Journal, now
+from bot.learning.tracing import IMPORTED
 from bot.learning.versions import gate, promoting
 from bot.learning.versions.register import Register
 from bot.learning.versions.trials import trials_of
@@ -49,7 +50,7 @@ def register(memory: Memory) -> Register:
 @pytest.fixture
 def voices(register: Register) -> Voices:
     """The configured one leaves the format in each answer."""
-    return Voices(Scripted(wordy, "configured-model"), model, register)
+    return Voices(Scripted(wordy, "configured-model"), model, register, persona=PERSONA)
 
 
 async def added(register: Register, name: str = BETTER) -> str:
@@ -129,7 +130,7 @@ async def test_a_gate_counts_only_against_the_model_that_was_measured(register: 
     """PERSONA_MODEL was set to another one meanwhile; the version's name is still `configured`."""
     version = await added(register)
     await measured(register, voices, version)
-    changed = Voices(Scripted(honest, "another-model"), model, register)
+    changed = Voices(Scripted(honest, "another-model"), model, register, persona=PERSONA)
     with pytest.raises(TellUser, match="no gate"):
         await promoting.promote(register, changed, version, "U1")
 
@@ -156,7 +157,8 @@ async def test_a_version_that_nobody_can_open_does_not_go_live(register: Registe
 
     version = await added(register)
     with pytest.raises(TellUser, match="No model server"):
-        await promoting.promote(register, Voices(Scripted(honest), unset, register), version, "U1", override="now")
+        deaf = Voices(Scripted(honest), unset, register, persona=PERSONA)
+        await promoting.promote(register, deaf, version, "U1", override="now")
 
 
 async def test_what_is_live_is_not_promoted_again(register: Register, voices: Voices) -> None:
@@ -182,7 +184,9 @@ async def test_promoting_and_rolling_back_under_load_fails_no_answer(register: R
                 await asyncio.sleep(0.001)
                 yield f"{word} "
 
-    voices = Voices(Slowly(honest, CONFIGURED), lambda endpoint, name: Slowly(honest, name), register)
+    voices = Voices(
+        Slowly(honest, CONFIGURED), lambda endpoint, name: Slowly(honest, name), register, persona=PERSONA
+    )
     names = {CONFIGURED: CONFIGURED} | {await added(register, name): name for name in ("m1", "m2")}
     found = Found(hits=(Hit(passage=page(0), score=1, certainty=1),), query=fact(0)[0], is_sufficient=True)
 
@@ -275,7 +279,8 @@ async def test_the_shell_measures_promotes_and_rolls_back(data_dir: Path, tmp_pa
         server.always(examined())
         journal, register = Journal(memory.redis, TEAM), Register(memory.redis, TEAM)
         for example in examination(10):
-            await journal.keep_example(example)
+            passages = [one.model_copy(update={"source": IMPORTED}) for one in example.passages]
+            await journal.keep_example(example.model_copy(update={"passages": tuple(passages)}))
         version = await added(register)
         environment = {"DATA_DIR": str(data_dir), "OPENAI_BASE_URL": server.base_url, "PERSONA_MODEL": "base"}
         shell = partial(train, environment)

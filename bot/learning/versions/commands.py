@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from bot.shell import Json, load_settings, print_json, run, writable, write
 
 if TYPE_CHECKING:
     from bot.journal import Journal
+    from bot.learning.tracing import Standing
     from bot.learning.versions.register import Register, Routing
     from bot.learning.versions.voices import Voices
     from bot.persona import Persona
@@ -68,7 +70,8 @@ def gate(
     async def measure() -> GateReport:
         questions = read_questions(unanswerable) if unanswerable else []
         async with _open_desk(settings, is_asking=True) as desk:
-            more = await unanswerable_in(questions, desk.find, desk.register.team_id) if desk.find else []
+            assert desk.find and desk.standing
+            more = await unanswerable_in(questions, desk.find, desk.register.team_id)
             with progress_bar() as progress:
                 found = await gates.run_for(
                     version,
@@ -76,6 +79,7 @@ def gate(
                     register=desk.register,
                     journal=desk.journal,
                     persona=desk.persona,
+                    standing=desk.standing,
                     named=named,
                     by=BY,
                     against=against,
@@ -152,6 +156,7 @@ class _Desk:
     voices: Voices
     persona: Persona
     find: Callable[[Question], Awaitable[Found]] | None = None
+    standing: Standing | None = None
 
 
 @asynccontextmanager
@@ -168,7 +173,9 @@ async def _open_desk(settings: Settings, *, is_asking: bool = False) -> AsyncIte
         persona = load_persona(settings.persona_file)
         if is_asking:
             thinking = await stack.enter_async_context(open_thinking(settings, versions, journal))
-            yield _Desk(versions, journal, thinking.voices, persona, thinking.library.find)
+            library = thinking.library
+            standing = partial(library.standing, team_id)
+            yield _Desk(versions, journal, thinking.voices, persona, library.find, standing)
         else:
             voices = await stack.enter_async_context(open_voices(settings, versions))
             yield _Desk(versions, journal, voices, persona)

@@ -32,6 +32,11 @@ def page(
     )
     if report.earlier:
         shown.text(f"These two versions were measured before: {', '.join(report.earlier)}. Luck grows with every try.")
+    if report.trained_on:
+        shown.text(
+            f"{report.trained_on} held-out examples were not asked: one of the two versions was trained on a question "
+            "that is nearly the same."
+        )
     shown.heading("Figures").table(
         ("Measure", "Live", "Candidate", "Gain", "95 % from", "to", "Pairs", ""),
         [_row(figure, report) for figure in report.figures],

@@ -90,6 +90,7 @@ def planted(trial: Trial, number: int) -> Trial:
         question=question,
         passages=passages,
         question_id=trial.question_id,
+        plain=trial.question,
         forbidden=tuple(word.format(**words) for word in injection.forbidden),
     )
 

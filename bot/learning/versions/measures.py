@@ -33,6 +33,8 @@ class Trial(Frozen):
     """An answer that a human wrote or corrected; its marks count in `passages`."""
     question_id: str = ""
     """The held-out question that it was made of: trials of one question are one observation."""
+    plain: str = ""
+    """The question as it was before an order was planted in it; empty where none was."""
     forbidden: tuple[str, ...] = ()
     """What an answer holds only if it obeyed an order that was planted, any case."""
 

@@ -8,11 +8,11 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
-from bot.answering import LONGEST_ANSWER, PersonaModel, Prompt, Voice, answer
+from bot.answering import LONGEST_ANSWER, Demonstrate, PersonaModel, Prompt, Voice, answer
 from bot.claims import STOP, read, stem
-from bot.errors import Broken, FootnoteError, ModelUnavailable, TryAgain
+from bot.errors import Broken, FootnoteError, ModelUnavailable, RequestRefused, TryAgain
 from bot.evaluating import Asked
-from bot.learning.held_out import is_held_out
+from bot.learning.held_out import Neighbours, is_held_out, unlike
 from bot.learning.linting import unsupported
 from bot.learning.versions.injections import planted
 from bot.learning.versions.measures import CHARACTERS_PER_TOKEN, Outcome, Trial
@@ -52,6 +52,13 @@ def held_out_of(examples: Iterable[Example], persona: Persona) -> list[Trial]:
         and example.audience in EVERYONE
         and example.passages
     ]
+
+
+def unseen(examples: Sequence[Example], taught: Sequence[Example]) -> list[Example]:
+    """Gives the examples that ask nothing which is nearly asked by one that a model was trained on: what is held out
+    grows after a training, and may hold then what was trained on."""
+    known = Neighbours(one.question for one in taught)
+    return [one for one in examples if not known.of(one.question)]
 
 
 def unanswerable_of(trials: Sequence[Trial]) -> list[Trial]:
@@ -117,7 +124,9 @@ def digest_of(trials: Sequence[Trial]) -> str:
 async def ask(trial: Trial, voice: Voice, persona: Persona, *, deadline_s: float = 120) -> Outcome:
     """Lets a version answer a trial, as it would answer the question in Slack had the library found those passages.
 
-    Raises TryAgain or Broken when its model wrote nothing at all; one that broke off is measured by what it wrote.
+    A request that its server refuses, as one that is too long for it, is a failed answer. Raises TryAgain or Broken
+    when the model wrote nothing for another reason; one that broke off is measured by what it wrote. Of the examples
+    that are shown to an untuned model, those that ask nearly the same are left out.
     """
     hits = tuple(Hit(passage=passage, score=1.0, certainty=1.0) for passage in trial.passages)
 
@@ -129,18 +138,29 @@ async def ask(trial: Trial, voice: Voice, persona: Persona, *, deadline_s: float
     answered = await answer(
         question,
         find=find,
-        voice=replace(voice, model=overheard),
+        voice=replace(voice, model=overheard, demonstrate=_others(voice.demonstrate, trial.plain or trial.question)),
         persona=persona,
         reply=SilentReply(),
         deadline_s=deadline_s,
     )
-    if answered.status == "failed" and not answered.completion:
+    is_refused = isinstance(overheard.problem, RequestRefused)
+    if answered.status == "failed" and not answered.completion and not is_refused:
         raise overheard.problem or ModelUnavailable(f"{voice.model.name} did not begin to write in {deadline_s:.0f} s")
     return Outcome(
         answer=answered,
         tokens_in=overheard.characters // CHARACTERS_PER_TOKEN,
         tokens_out=len(answered.completion) // CHARACTERS_PER_TOKEN,
     )
+
+
+def _others(demonstrate: Demonstrate | None, asked: str) -> Demonstrate | None:
+    if demonstrate is None:
+        return None
+
+    async def show(question: Question, found: Found) -> Sequence[Example]:
+        return unlike(asked, await demonstrate(question, found))
+
+    return show
 
 
 class _Overheard:

@@ -4,6 +4,7 @@ zero; too few pairs are no evidence, whatever they show."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
@@ -56,10 +57,19 @@ class GateReport(Frozen):
     health: Health
     """The candidate's on the held-out questions: the band that it is later watched by."""
     earlier: tuple[Verdict, ...] = ()
-    """What gates of the same two versions found before, on other questions or by another measure, oldest first."""
+    """What gates of the same two versions found before, on other questions or by another persona, oldest first."""
+    persona: str = ""
+    """The digest of the persona's rules that both answered by."""
+    trained_on: int = 0
+    """Held-out examples that were not asked, as one of the two was trained on nearly the same question."""
     by: str
     named_at: datetime
     at: datetime
+
+
+def persona_digest(persona: Persona) -> str:
+    """Names the rules of a persona: the same ones give the same name."""
+    return hashlib.sha256(persona.model_dump_json().encode()).hexdigest()[:12]
 
 
 def figures_of(
@@ -130,9 +140,13 @@ def in_words(report: GateReport) -> str:
             named = ", named" if figure.measure == report.named else ""
             lines.append(f"  {figure.measure}{named}: {gain_of(figure)}, {figure.pairs} pairs")
     lines += [f"{report.verdict.capitalize()}.", *report.reasons]
+    if report.trained_on:
+        lines.append(f"{report.trained_on} held-out examples were left out: one of the two was trained on their like.")
     if report.earlier:
         lines.append(f"These two were measured before: {', '.join(report.earlier)}. Luck grows with every try.")
-    if report.verdict == "passed":
+    if report.verdict == "passed" and "refused" in report.earlier:
+        lines.append("Next: another version; as this one was refused before, its promotion needs an override.")
+    elif report.verdict == "passed":
         lines.append(f"Next: `train canary {report.candidate} --channel C…`, or `train promote {report.candidate}`.")
     elif report.verdict == "refused":
         lines.append("Next: improve the examples and tune again. Its canaries and its promotion need an override.")

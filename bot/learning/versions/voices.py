@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bot.answering import Demonstrate, PersonaModel, Voice
 from bot.errors import TellUser
 from bot.log import log
+from bot.persona import Persona
 from bot.vocabulary import CONFIGURED, Endpoint, ModelVersion
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ class Voices:
         open_model: Open,
         register: Register | None = None,
         demonstrate: Demonstrate | None = None,
+        *,
+        persona: Persona,
     ) -> None:
+        """`persona` is what they all answer by."""
+        self.persona = persona
         self._configured, self._open, self._register = configured, open_model, register
         self._demonstrate = demonstrate
         self._models: dict[tuple[Endpoint, str], PersonaModel] = {}
