@@ -1,15 +1,17 @@
 """What was asked, found, said and judged, in Redis. It promises that one question has one answer whatever is killed
 meanwhile: everything that another worker needs to take over is written before and after each step that people see.
-Every key lives for `retention_days`, but for the examples, which stay until somebody rejects or forgets them, and for
-what is needed to take those back.
+Every key lives for `retention_days`, but for the examples, which stay until somebody rejects or forgets them, for what
+is needed to take those back, and for the bare ids of those that were rejected, so that none is proposed again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, cast
 from uuid import uuid4
 
@@ -28,6 +30,10 @@ FAILURES_KEPT = 1000
 TOMBSTONE_S = 15 * 60
 """Longer than Slack goes on delivering what was not acknowledged."""
 EXAMPLE_S = 5 * 365 * 86_400
+UNAGREED_S = 7 * 86_400
+"""For which an example that nobody may read waits for its asker's consent."""
+READ_AT_ONCE = 500
+NOBODY = "nobody"
 
 
 class Entry(BaseModel, frozen=True):
@@ -61,8 +67,9 @@ class Journal:
 
     def __init__(self, redis: Redis, team_id: str, *, retention_days: int = 30) -> None:
         self.team_id = team_id
-        self._redis = redis
+        self.redis = redis
         self._ttl_s = retention_days * 86_400
+        self._parsed: dict[str, tuple[str, Example]] = {}
 
     def _key(self, *parts: str) -> str:
         return ":".join(("footnote", self.team_id, *parts))
@@ -91,13 +98,13 @@ class Journal:
 
         await self._change(asked.id, decide)
         if asked.kind in ("mention", "direct"):
-            await self._call(self._redis.set(self._key("thread", asked.channel_id, asked.thread_ts), 1, ex=self._ttl_s))
+            await self._call(self.redis.set(self._key("thread", asked.channel_id, asked.thread_ts), 1, ex=self._ttl_s))
         entry = await self.entry(asked.id)
         return entry or Entry(asked=asked, state="withdrawn")
 
     async def entry(self, question_id: str) -> Entry | None:
         """Reads what is known of a question."""
-        return _entry(await self._call(self._redis.hgetall(self._key("question", question_id))))
+        return _entry(await self._call(self.redis.hgetall(self._key("question", question_id))))
 
     async def begin(
         self, question_id: str, state: Literal["posting", "streaming"], reply_ts: str | None = None
@@ -156,30 +163,30 @@ class Journal:
 
     async def forget_verdicts(self, question_id: str) -> None:
         """Forgets what people think of an answer that is about to be replaced."""
-        await self._call(self._redis.delete(self._key("verdicts", question_id)))
+        await self._call(self.redis.delete(self._key("verdicts", question_id)))
 
     async def question_of_reply(self, channel_id: str, reply_ts: str) -> str | None:
         """Finds the question that a message of ours answers."""
-        return cast("str | None", await self._call(self._redis.get(self._key("reply", channel_id, reply_ts))))
+        return cast("str | None", await self._call(self.redis.get(self._key("reply", channel_id, reply_ts))))
 
     async def is_in_thread(self, channel_id: str, thread_ts: str) -> bool:
         """Whether the bot was asked in that thread."""
-        return bool(await self._call(self._redis.exists(self._key("thread", channel_id, thread_ts))))
+        return bool(await self._call(self.redis.exists(self._key("thread", channel_id, thread_ts))))
 
     async def same_gesture(self, client_msg_id: str, question_id: str) -> bool:
         """Whether a client's message id was first seen with this question, not with another one: Slack has been seen
         to send one gesture under two timestamps."""
         key = self._key("gesture", client_msg_id)
-        await self._call(self._redis.set(key, question_id, nx=True, ex=86_400))
-        return bool(await self._call(self._redis.get(key)) == question_id)
+        await self._call(self.redis.set(key, question_id, nx=True, ex=86_400))
+        return bool(await self._call(self.redis.get(key)) == question_id)
 
     async def meets(self, user_id: str) -> bool:
         """Whether this is the first time that the bot talks to somebody, once."""
-        return bool(await self._call(self._redis.set(self._key("met", user_id), "1", nx=True, ex=365 * 86_400)))
+        return bool(await self._call(self.redis.set(self._key("met", user_id), "1", nx=True, ex=365 * 86_400)))
 
     async def has_not_met(self, user_id: str) -> None:
         """Takes back that the bot has talked to somebody: it did not work."""
-        await self._call(self._redis.delete(self._key("met", user_id)))
+        await self._call(self.redis.delete(self._key("met", user_id)))
 
     # Verdicts
 
@@ -196,7 +203,7 @@ class Journal:
 
     async def _note(self, verdict: Verdict, noted: Verdict) -> list[Verdict]:
         key, thumb = self._key("verdicts", verdict.question_id), f"{verdict.user_id}:{verdict.is_helpful}"
-        known = await self._call(self._redis.hget(key, thumb))
+        known = await self._call(self.redis.hget(key, thumb))
         if known is None or Verdict.model_validate_json(known).at <= verdict.at:
             async with self._pipeline() as pipe:
                 pipe.hset(key, thumb, noted.model_dump_json())
@@ -205,60 +212,88 @@ class Journal:
 
     async def verdicts(self, question_id: str) -> list[Verdict]:
         """Reads what people think of an answer, one verdict for each of them."""
-        values = await self._call(self._redis.hvals(self._key("verdicts", question_id)))
+        values = await self._call(self.redis.hvals(self._key("verdicts", question_id)))
         verdicts = sorted((Verdict.model_validate_json(value) for value in values), key=lambda verdict: verdict.at)
         return list({verdict.user_id: verdict for verdict in verdicts if verdict.is_helpful is not None}.values())
 
     # Examples
 
-    async def keep_example(self, example: Example, *, entry: Entry | None = None) -> None:
-        """Stores an example, or replaces it. What is needed to take it back lives on with it."""
-        async with self._pipeline() as pipe:
-            if entry and entry.reply_ts:
-                pipe.expire(self._key("reply", entry.asked.channel_id, entry.reply_ts), EXAMPLE_S)
-            for kind in ("question", "verdicts"):
-                pipe.expire(self._key(kind, example.question_id), EXAMPLE_S)
-            pipe.set(self._key("example", example.id), example.model_dump_json())
-            pipe.zadd(self._key("examples"), {example.id: example.created_at.timestamp()})
-            self._revise(pipe)
+    async def keep_example(self, example: Example) -> None:
+        """Stores an example, whatever stands there."""
+        await self._call(self.redis.transaction(partial(self._replace, example.id, example), *self._watched(example)))
+
+    async def replace_example(
+        self, id: str, known: Example | None, new: Example | None, entry: Entry, judges: frozenset[str] = frozenset()
+    ) -> bool:
+        """Stores an example of an answer where `known` stands, or erases it for None. False, and nothing changes, when
+        something else stands there by then, when the question was withdrawn or answered anew, or when the verdict of
+        one of these `judges` was forgotten."""
+        done = False
+
+        async def transaction(pipe: Any) -> None:
+            nonlocal done
+            value = await pipe.get(self._key("example", id))
+            now_there = _entry(await pipe.hgetall(self._key("question", entry.asked.id)))
+            still = {thumb.partition(":")[0] for thumb in await pipe.hkeys(self._key("verdicts", entry.asked.id))}
+            is_same = now_there is not None and (now_there.state, now_there.answer) == (entry.state, entry.answer)
+            done = is_same and (Example.model_validate_json(value) if value else None) == known and judges <= still
+            if done and (new or known):
+                await self._replace(id, new, pipe)
+
+        keys = [self._key(kind, entry.asked.id) for kind in ("question", "verdicts")]
+        await self._call(self.redis.transaction(transaction, self._key("example", id), *keys))
+        return done
 
     async def change_example(self, id: str, change: Callable[[Example], Example | None]) -> Example | None:
         """Changes an example by what it is at that very moment, and gives it; nothing changes, nor comes back to life,
         when it is gone or `change` gives None. What `change` raises is passed on."""
-        key = self._key("example", id)
         changed: Example | None = None
 
         async def transaction(pipe: Any) -> None:
             nonlocal changed
-            value = await pipe.get(key)
+            value = await pipe.get(self._key("example", id))
             changed = change(Example.model_validate_json(value)) if value else None
-            pipe.multi()
             if changed:
-                pipe.set(key, changed.model_dump_json())
-                self._revise(pipe)
+                await self._replace(id, changed, pipe)
 
-        await self._call(self._redis.transaction(transaction, key))
+        await self._call(self.redis.transaction(transaction, self._key("example", id)))
         return changed
 
     async def example(self, example_id: str) -> Example | None:
         """Reads one example."""
-        value = await self._call(self._redis.get(self._key("example", example_id)))
+        value = await self._call(self.redis.get(self._key("example", example_id)))
         return Example.model_validate_json(value) if value else None
 
+    async def was_rejected(self, id: str) -> bool:
+        """Whether an example of that id was rejected: its words go after a while, that it was rejected stays."""
+        return bool(await self._call(self.redis.sismember(self._key("rejected"), id)))
+
     async def examples(self, status: ExampleStatus | None = None) -> list[Example]:
-        """Reads the examples, oldest first; all of them or those of one status."""
-        ids = await self._call(self._redis.zrange(self._key("examples"), 0, -1))
-        values = await self._call(self._redis.mget([self._key("example", id) for id in ids])) if ids else []
-        found = [Example.model_validate_json(value) for value in values if value]
+        """Reads the examples, oldest first; all of them or those of one status. Only those are parsed that have changed
+        since they were read last, off the event loop."""
+        ids = await self._call(self.redis.zrange(self._key("examples"), 0, -1))
+        stored: dict[str, str] = {}
+        for start in range(0, len(ids), READ_AT_ONCE):
+            some = ids[start : start + READ_AT_ONCE]
+            values = await self._call(self.redis.mget([self._key("example", id) for id in some]))
+            stored |= {id: value for id, value in zip(some, values, strict=True) if value}
+        known, changed = self._parsed, [id for id in stored if self._parsed.get(id, ("",))[0] != stored[id]]
+        parsed = await asyncio.to_thread(lambda: {id: Example.model_validate_json(stored[id]) for id in changed})
+        self._parsed = {id: (value, parsed[id] if id in parsed else known[id][1]) for id, value in stored.items()}
+        found = [self._parsed[id][1] for id in stored]
         return [example for example in found if status in (None, example.status)]
+
+    async def has_examples(self) -> bool:
+        """Whether there is any example."""
+        return bool(await self._call(self.redis.exists(self._key("examples"))))
 
     async def examples_revision(self) -> str:
         """Names the state that the examples are in: another one means that one of them was stored or erased."""
         key = self._key("examples-revision")
         return str(
-            await self._call(self._redis.get(key))
-            or await self._call(self._redis.set(key, uuid4().hex, nx=True, ex=self._ttl_s, get=True))
-            or await self._call(self._redis.get(key))
+            await self._call(self.redis.get(key))
+            or await self._call(self.redis.set(key, uuid4().hex, nx=True, ex=self._ttl_s, get=True))
+            or await self._call(self.redis.get(key))
         )
 
     async def remove_example(self, question_id: str) -> None:
@@ -266,13 +301,46 @@ class Journal:
         await self.erase_examples([example_id(question_id), example_id(question_id, is_correction=True)])
 
     async def erase_examples(self, ids: Sequence[str]) -> None:
-        """Erases examples."""
-        if not ids:
-            return
-        async with self._pipeline() as pipe:
-            pipe.delete(*(self._key("example", id) for id in ids))
-            pipe.zrem(self._key("examples"), *ids)
-            self._revise(pipe)
+        """Erases examples with the draft pages that they wait for. What lived on for them goes after the retention."""
+        for id in ids:
+            await self._call(self.redis.transaction(partial(self._replace, id, None), self._key("example", id)))
+
+    def _watched(self, example: Example) -> list[str]:
+        return [self._key("example", example.id), self._key("question", example.question_id)]
+
+    async def _replace(self, id: str, new: Example | None, pipe: Any) -> None:
+        """Stores or erases an example in a transaction that watches it. Question, answer and verdicts live as long as
+        an example that can be learned from; one that is rejected, or that nobody may read yet, keeps nothing alive."""
+        key = self._key("example", id)
+        value = await pipe.get(key)
+        old = Example.model_validate_json(value) if value else None
+        of = new or old
+        question_id = of.question_id if of else ""
+        ids = {example_id(question_id), example_id(question_id, is_correction=True)} - {id}
+        others = [self._key("example", other) for other in sorted(ids)]
+        await pipe.watch(*others, self._key("question", question_id))
+        found = [Example.model_validate_json(other) for other in await pipe.mget(others) if other]
+        entry = _entry(await pipe.hgetall(self._key("question", question_id)))
+        lasts = any(one.status != "rejected" and one.audience != NOBODY for one in [*found, *([new] if new else [])])
+        pipe.multi()
+        if new is None:
+            pipe.delete(key)
+            pipe.zrem(self._key("examples"), id)
+        else:
+            ttl_s = self._ttl_s if new.status == "rejected" else UNAGREED_S if new.audience == NOBODY else None
+            pipe.set(key, new.model_dump_json(), ex=ttl_s)
+            pipe.zadd(self._key("examples"), {id: new.created_at.timestamp()})
+        if new and new.status == "rejected":
+            pipe.sadd(self._key("rejected"), id)
+        else:
+            pipe.srem(self._key("rejected"), id)
+        if old and old.draft_page and old.draft_page != (new.draft_page if new else None):
+            pipe.hdel(self._key("draft-pages"), old.draft_page)
+        lived = [self._key(kind, question_id) for kind in ("question", "verdicts")]
+        lived += [self._key("reply", entry.asked.channel_id, entry.reply_ts)] if entry and entry.reply_ts else []
+        for one in lived if of else ():
+            pipe.expire(one, EXAMPLE_S) if lasts else pipe.expire(one, self._ttl_s, lt=True)
+        self._revise(pipe)
 
     def _revise(self, pipe: Any) -> None:
         pipe.set(self._key("examples-revision"), uuid4().hex, ex=self._ttl_s)
@@ -281,19 +349,19 @@ class Journal:
         """Forgets what somebody has asked and judged; that there was a question stays for a while, so that its answer
         can still be taken away with it."""
         async for key in self._scan("question"):
-            entry = _entry(await self._call(self._redis.hgetall(key)))
+            entry = _entry(await self._call(self.redis.hgetall(key)))
             if entry and entry.asked.user_id == user_id:
                 await self.withdraw(entry.asked.id)
                 nobodys = entry.asked.model_copy(update={"user_id": ""})
-                await self._call(self._redis.hset(key, "asked", _without_words(nobodys)))
+                await self._call(self.redis.hset(key, "asked", _without_words(nobodys)))
         async for key in self._scan("verdicts"):
-            thumbs = [thumb for thumb in await self._call(self._redis.hkeys(key)) if thumb.startswith(f"{user_id}:")]
+            thumbs = [thumb for thumb in await self._call(self.redis.hkeys(key)) if thumb.startswith(f"{user_id}:")]
             if thumbs:
-                await self._call(self._redis.hdel(key, *thumbs))
+                await self._call(self.redis.hdel(key, *thumbs))
 
     async def _scan(self, kind: str) -> AsyncIterator[str]:
         try:
-            async for key in self._redis.scan_iter(match=self._key(kind, "*"), count=1_000):
+            async for key in self.redis.scan_iter(match=self._key(kind, "*"), count=1_000):
                 yield key
         except (RedisError, OSError) as error:
             raise TryAgain(f"Redis: {type(error).__name__}") from error
@@ -303,7 +371,7 @@ class Journal:
     async def attempt(self, job_key: str) -> int:
         """Counts how often a job was begun, kills included, and gives the count."""
         key = self._key("attempts", job_key)
-        pipe = self._redis.pipeline(transaction=True)
+        pipe = self.redis.pipeline(transaction=True)
         pipe.incr(key)
         pipe.expire(key, 86_400)
         count, _ = await self._call(pipe.execute())
@@ -311,7 +379,7 @@ class Journal:
 
     async def ended(self, job_key: str) -> None:
         """Forgets how often a job was begun: it has ended well."""
-        await self._call(self._redis.delete(self._key("attempts", job_key)))
+        await self._call(self.redis.delete(self._key("attempts", job_key)))
 
     async def give_up(self, failure: Failure) -> None:
         """Puts a job that will not be tried again among the dead letters."""
@@ -323,7 +391,7 @@ class Journal:
 
     async def failures(self) -> list[Failure]:
         """Reads the dead letters, newest first."""
-        values = await self._call(self._redis.lrange(self._key("failures"), 0, -1))
+        values = await self._call(self.redis.lrange(self._key("failures"), 0, -1))
         return [Failure.model_validate_json(value) for value in values]
 
     # Redis
@@ -341,7 +409,7 @@ class Journal:
                 pipe.hset(key, mapping=fields)
                 self._keep(pipe, key)
 
-        await self._call(self._redis.transaction(change, key))
+        await self._call(self.redis.transaction(change, key))
 
     def _keep(self, pipe: Any, key: str) -> None:
         """Lets a key live for as long as is retained, or longer if it does already: an example needs it."""
@@ -356,7 +424,7 @@ class Journal:
 
     @asynccontextmanager
     async def _pipeline(self) -> AsyncIterator[Any]:
-        pipe = self._redis.pipeline(transaction=True)
+        pipe = self.redis.pipeline(transaction=True)
         yield pipe
         await self._call(pipe.execute())
 

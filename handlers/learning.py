@@ -79,6 +79,7 @@ class Learning:
         if entry is None or entry.state == "withdrawn":
             return GONE
         if not consented.is_given:
+            await examples.refuse(self._journal, entry, consented.user_id)
             return "All right: it stays between us."
         example = await examples.consent(self._journal, entry, consented.user_id, self._rules)
         if example is None:

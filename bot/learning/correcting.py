@@ -5,10 +5,10 @@ correction waits until a page holds those facts, and so does every other example
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from bot.answering import Find
-from bot.errors import TellUser
+from bot.errors import TellUser, TryAgain
 from bot.journal import Entry, Journal, example_id, now
 from bot.learning import linting
 from bot.learning.judging import Rules, audience_of, redacted
@@ -16,7 +16,7 @@ from bot.learning.tracing import IMPORTED, Standing, changes, put_aside, standin
 from bot.learning.versions.register import Register
 from bot.persona import Persona
 from bot.redacting import redact
-from bot.vocabulary import PUBLIC, DraftPage, Example, Passage, Question
+from bot.vocabulary import PUBLIC, DraftPage, Example, Passage, Question, Verdict
 
 MOST_PASSAGES = 8
 LONGEST_CORRECTION = 3_000
@@ -41,8 +41,9 @@ async def correct(
     Each sentence is held against the passages of the answer and those that are found now; `readable` is what the
     readers of the place may read, else it is taken from the place and from what was shown there. Sentences that a
     passage supports get their marks; for the rest a draft page of that person is stored, and the example waits for it.
-    `wrong` is what was wrong, in the person's own words. Raises TellUser when there is nothing to correct, and
-    LibraryUnavailable.
+    `wrong` is what was wrong, in the person's own words. A correction of a private answer is nobody's to read, has no
+    draft page yet and goes by itself, until its asker agrees (`examples.consent`). Raises TellUser when there is
+    nothing to correct, LibraryUnavailable, and TryAgain.
     """
     rules = rules or Rules()
     answer = entry.answer
@@ -52,7 +53,8 @@ async def correct(
         raise TellUser(f"That is longer than an answer can be: at most {LONGEST_CORRECTION:,} characters.")
     id = example_id(entry.asked.id, is_correction=True)
     stored = await journal.example(id)
-    if stored and stored.reviewed_by:
+    judges = frozenset(one.user_id for one in await journal.verdicts(entry.asked.id)) & {user_id}
+    if (stored and stored.reviewed_by) or await journal.was_rejected(id):
         raise TellUser("An admin has already decided on a correction of this answer.")
     place = "nobody" if entry.asked.is_private else place_audience
     draft = Example(
@@ -77,12 +79,23 @@ async def correct(
     example = example.model_copy(update={"audience": audience_of(example.passages, place)})
     page = _draft_page(example, unsupported, wrong, user_id) if unsupported else None
     example = _waiting_for(page, rules.judged(example)) if page else rules.judged(example)
-    await journal.keep_example(example, entry=entry)
-    if stored and stored.draft_page:
-        await register.remove_draft_page(stored.draft_page)
-    if page:
+    if not await journal.replace_example(id, stored, example, entry, judges):
+        raise TryAgain("an answer is being corrected, changed or withdrawn by others")
+    if page and not entry.asked.is_private:
         await register.keep_draft_page(page)
     return example
+
+
+async def open_draft_page(
+    register: Register, example: Example, verdicts: Iterable[Verdict], persona: Persona
+) -> DraftPage:
+    """Stores the draft page of a correction to which its person has agreed by now, for whoever may read the example."""
+    unsupported = linting.marked(linting.without_marks(example.answer), example.passages, persona).unsupported
+    (user_id,) = example.liked_by
+    wrong = next((one.reason for one in verdicts if one.user_id == user_id and one.reason), "")
+    page = _draft_page(example, unsupported, wrong, user_id)
+    await register.keep_draft_page(page)
+    return page
 
 
 async def recheck(

@@ -7,23 +7,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from bot.errors import TellUser
+from bot.errors import TellUser, TryAgain
 from bot.journal import Entry, Journal, example_id, now
 from bot.learning import linting
-from bot.learning.correcting import QUESTION_CHANGED, correct, recheck
+from bot.learning.correcting import QUESTION_CHANGED, correct, open_draft_page, recheck
 from bot.learning.held_out import is_held_out
 from bot.learning.judging import EVERYBODY, Rules, audience_of, may_be_read, redacted, trainable
-from bot.learning.tracing import Standing, forget_person, seen_by
+from bot.learning.tracing import Standing, forget_person, leave_behind, seen_by
+from bot.learning.versions.register import Register
 from bot.persona import Persona, load_persona, training_messages
 from bot.vocabulary import WORKSPACE, Example, ExampleStatus, Verdict
 
 __all__ = [
     "WANTED", "Rules", "Standing", "consent", "correct", "edit", "export", "forget_person", "keep", "may_be_read",
-    "progress", "proposed", "question_changed", "recheck", "review", "seen_by", "trainable",
+    "progress", "proposed", "question_changed", "recheck", "refuse", "review", "seen_by", "trainable",
 ]  # fmt: skip
 
 WANTED = 500
 """Approved examples from which on a tuned persona is worth its while (the seed's figure)."""
+TRIES = 5
+"""Times that a change is begun anew because others change the same."""
 
 
 def proposed(entry: Entry, likers: Sequence[str], audience: str, team_id: str) -> Example | None:
@@ -55,46 +58,80 @@ async def keep(
     journal: Journal, entry: Entry, verdicts: Iterable[Verdict], place_audience: str, rules: Rules | None = None
 ) -> Example | None:
     """Brings the stored example of an answer in line with the verdicts on it. What an admin has decided on stays. An
-    answer that its asker alone saw has an example only once the asker has agreed to that (`consent`)."""
-    stored = await journal.example(example_id(entry.asked.id))
-    if stored and (stored.status in ("rejected", "quarantined") or stored.reviewed_by):
-        return stored
-    if entry.asked.is_private and stored is None:
-        return None
-    place = WORKSPACE if entry.asked.is_private else place_audience
-    likers = [verdict.user_id for verdict in verdicts if verdict.is_helpful]
-    example = proposed(entry, likers, place, journal.team_id)
-    if example is None:
-        if stored:
-            await journal.erase_examples([stored.id])
-        return None
-    if stored:
-        example = example.model_copy(update={"created_at": stored.created_at})
-    example = (rules or Rules()).judged(example)
-    await journal.keep_example(example, entry=entry)
-    return example
+    answer that its asker alone saw has an example only once the asker has agreed to that (`consent`), and only until
+    the asker's 👍 is taken back, whoever has approved it: then everything goes that was made of it, and what saw it is
+    noted. Raises TryAgain."""
+    rules, verdicts = rules or Rules(), list(verdicts)
+    if entry.asked.is_private:
+        await _hold_to_consent(journal, entry, verdicts)
+    id = example_id(entry.asked.id)
+    for _ in range(TRIES):
+        stored = await journal.example(id)
+        if stored and (stored.status in ("rejected", "quarantined") or stored.reviewed_by):
+            return stored
+        if stored is None and (entry.asked.is_private or await journal.was_rejected(id)):
+            return None
+        place = WORKSPACE if entry.asked.is_private else place_audience
+        likers = frozenset(verdict.user_id for verdict in verdicts if verdict.is_helpful)
+        example = proposed(entry, sorted(likers), place, journal.team_id)
+        if example and stored:
+            example = example.model_copy(update={"created_at": stored.created_at})
+        example = rules.judged(example) if example else None
+        if await journal.replace_example(id, stored, example, entry, likers if example else frozenset()):
+            return example
+    raise TryAgain("an answer is being judged, changed or withdrawn by others")
+
+
+async def _hold_to_consent(journal: Journal, entry: Entry, verdicts: Iterable[Verdict]) -> None:
+    """Erases what was made of a private answer whose asker takes back the thumb that allowed it."""
+    standing = [one.is_helpful for one in verdicts if one.user_id == entry.asked.user_id]
+    revoked = [] if True in standing else [example_id(entry.asked.id)]
+    revoked += [] if standing else [example_id(entry.asked.id, is_correction=True)]
+    await _revoke(journal, revoked)
+
+
+async def _revoke(journal: Journal, ids: Iterable[str]) -> None:
+    there = [id for id in ids if await journal.example(id)]
+    if there:
+        await journal.erase_examples(there)
+        await leave_behind(journal, there, "example revoked")
+
+
+async def refuse(journal: Journal, entry: Entry, user_id: str) -> None:
+    """Erases what was made, or kept for later, of an answer that its asker alone saw, now that this very person does
+    not agree; nothing when it is somebody else."""
+    if entry.asked.is_private and user_id == entry.asked.user_id:
+        await _revoke(journal, [example_id(entry.asked.id), example_id(entry.asked.id, is_correction=True)])
 
 
 async def consent(journal: Journal, entry: Entry, user_id: str, rules: Rules | None = None) -> Example | None:
     """Makes the example of an answer that its asker alone saw, now that this very person agrees; a correction of it
-    that waited for this, too. Who may read it then are the readers of its passages, at most the workspace. None when
-    somebody else agrees, when nobody likes or corrected the answer, or when nobody could read the example."""
+    that waited for this, too, with its draft page. Who may read it then are the readers of its passages, at most the
+    workspace. None when somebody else agrees, when nobody likes or corrected the answer, when an admin has rejected it,
+    or when nobody could read the example. Raises TryAgain."""
     if not entry.asked.is_private or user_id != entry.asked.user_id:
         return None
+    rules, id = rules or Rules(), example_id(entry.asked.id)
 
-    def open_up(example: Example) -> Example:
+    def open_up(example: Example) -> Example | None:
+        if example.status == "rejected":
+            return None
         return example.model_copy(update={"audience": audience_of(example.passages, WORKSPACE)})
 
     corrected = await journal.change_example(example_id(entry.asked.id, is_correction=True), open_up)
-    stored = await journal.example(example_id(entry.asked.id))
+    verdicts = await journal.verdicts(entry.asked.id)
+    if corrected and corrected.draft_page:
+        await open_draft_page(Register(journal.redis, journal.team_id), corrected, verdicts, rules.persona)
+    stored = await journal.example(id)
     if corrected or stored:
         return corrected or stored
-    likers = [verdict.user_id for verdict in await journal.verdicts(entry.asked.id) if verdict.is_helpful]
-    example = proposed(entry, likers, WORKSPACE, journal.team_id)
-    if example is None or example.audience == "nobody":
+    likers = frozenset(verdict.user_id for verdict in verdicts if verdict.is_helpful)
+    example = proposed(entry, sorted(likers), WORKSPACE, journal.team_id)
+    if user_id not in likers or example is None or example.audience == "nobody" or await journal.was_rejected(id):
         return None
-    example = (rules or Rules()).judged(example)
-    await journal.keep_example(example, entry=entry)
+    example = rules.judged(example)
+    if not await journal.replace_example(id, None, example, entry, likers):
+        raise TryAgain("an answer is being judged, changed or withdrawn by others")
     return example
 
 
@@ -147,7 +184,8 @@ async def review(
     readable: frozenset[str] | None,
     persona: Persona | None = None,
 ) -> Example:
-    """Approves or rejects an example; `readable` is None for who may read everything.
+    """Approves or rejects an example; `readable` is None for who may read everything. The words of a rejected one, and
+    the draft page that it waited for, go after the retention or at once; the same is not proposed again.
 
     Raises TellUser when there is none that may be read here, and when one is to be approved that has problems: it says
     which. One in quarantine stays there until `recheck` has found its documents again.
@@ -156,6 +194,8 @@ async def review(
     def change(example: Example) -> Example:
         _check_readable(example, readable)
         update: dict[str, Any] = {"status": status, "reviewed_by": reviewer, "reviewed_at": now()}
+        if status == "rejected":
+            update["draft_page"] = None
         if status == "approved":
             found = [*_waiting(example), *linting.problems(example, persona or load_persona())]
             if found:

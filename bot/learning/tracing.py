@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bot.journal import Journal
+from bot.learning.versions.register import Register
+from bot.log import log
 from bot.vocabulary import Dataset, Example, ModelVersion, Passage
-
-if TYPE_CHECKING:
-    from bot.learning.versions.register import Register
 
 IMPORTED = "import"
 """The source of a passage that came along with an imported example: there is no document to be kept in step with."""
@@ -40,6 +38,7 @@ async def put_aside(journal: Journal, standing: Standing) -> list[Example]:
 
         if changed := await journal.change_example(one.id, quarantined):
             found.append(changed)
+    await leave_behind(journal, [one.id for one in found], "example put aside")
     return found
 
 
@@ -77,6 +76,19 @@ async def seen_by(register: Register, ids: Iterable[str]) -> tuple[list[Dataset]
     datasets = [one for one in await register.datasets() if not wanted.isdisjoint(one.example_ids)]
     digests = {one.digest for one in datasets}
     return datasets, [one for one in await register.versions() if one.dataset in digests]
+
+
+async def leave_behind(journal: Journal, ids: Sequence[str], what: str) -> tuple[list[Dataset], list[ModelVersion]]:
+    """Notes, where decisions are noted and in the log, which datasets and versions have seen examples that may no
+    longer be learned from, and gives them."""
+    register = Register(journal.redis, journal.team_id)
+    datasets, versions = await seen_by(register, ids) if ids else ([], [])
+    if datasets:
+        digests, names = [one.digest[:12] for one in datasets], [one.id for one in versions]
+        log.warning("examples_seen_by", what=what, examples=list(ids)[:20], datasets=digests, versions=names)
+        reason = f"{len(ids)} examples, which the datasets {', '.join(digests)} hold"
+        await register.note(what, ", ".join(names), "footnote", reason)
+    return datasets, versions
 
 
 @dataclass(frozen=True)

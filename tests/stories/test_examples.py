@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.errors import TellUser
+from bot.errors import TellUser, TryAgain
 from bot.journal import Entry, Journal, example_id, now
 from bot.learning import examples
 from bot.learning.examples import Rules
@@ -34,6 +34,7 @@ from tests.nouns import MAYA, PASSAGE, TEAM, answered, asked, verdict
 
 NOAH, ADMIN = "U0NOAH", "U0ADMIN"
 EVERYBODY = frozenset({"public", "workspace"})
+DAY_S = 86_400
 KEYS = PASSAGE.model_copy(update={"document_digest": "d1"})
 COSTS = KEYS.model_copy(
     update={"id": "p2", "document_id": "costs", "title": "Costs", "text": "A new key costs 5 euros per month."}
@@ -178,6 +179,139 @@ async def test_consent_opens_nothing_that_was_narrow(journal: Journal) -> None:
         assert (example and example.audience) == audience
 
 
+@pytest.mark.parametrize("decided", ["approved", "rejected"])
+async def test_consent_is_taken_back_with_the_thumb_whatever_an_admin_decided(
+    journal: Journal, register: Register, decided: Any
+) -> None:
+    """A like of somebody else keeps nothing; the datasets and models that saw it are noted."""
+    entry = await said(journal, asked(kind="direct", channel_id="D0MAYA"))
+    await liked(journal, entry)
+    example = await examples.consent(journal, entry, MAYA)
+    assert example
+    await examples.review(journal, example.id, decided, ADMIN, None)
+    await trained_on(register, example.id)
+    await liked(journal, entry, NOAH)
+    assert len(await journal.examples()) == 1
+    left = await journal.take_back(verdict(entry.asked.id, 3000))
+    assert await examples.keep(journal, entry, left, "nobody") is None and await journal.examples() == []
+    (note,) = await register.decisions()
+    assert (note.what, note.version) == ("example revoked", "v1") and "digest" in note.reason
+
+
+async def test_a_no_leaves_nothing_of_a_private_answer(journal: Journal, register: Register, memory: Memory) -> None:
+    """Neither the correction nor its facts; a no of somebody else is none."""
+    entry = await said(journal, asked(channel_id="D0MAYA", kind="direct"))
+    await corrected(journal, register, entry, "A new key costs 5 euros per month.", FakeLibrary(KEYS))
+    await examples.refuse(journal, entry, NOAH)
+    assert len(await journal.examples()) == 1
+    await examples.refuse(journal, entry, MAYA)
+    assert await journal.examples() == [] and not [text for text in await everything(memory) if "5 euros" in text]
+
+
+async def test_what_nobody_agreed_to_goes_by_itself(journal: Journal, register: Register, memory: Memory) -> None:
+    """A private correction lives for days, keeps nothing else alive, and has no draft page that others could see."""
+    entry = await said(journal, asked(channel_id="D0MAYA", kind="direct"))
+    await journal.judge(verdict(entry.asked.id, 2000, is_helpful=False))
+    example = await corrected(journal, register, entry, "A new key costs 5 euros per month.", FakeLibrary(KEYS))
+    assert example.draft_page and await register.draft_pages() == []
+    assert 0 < await ttl(memory, "example", example.id) <= 7 * DAY_S
+    assert await ttl(memory, "question", entry.asked.id) <= 30 * DAY_S
+    opened = await examples.consent(journal, entry, MAYA)
+    (page,) = await register.draft_pages()
+    assert opened and (page.id, page.audience, page.owner) == (opened.draft_page, "workspace", NOAH)
+    assert "A new key costs 5 euros per month." in page.text and "[1]" not in page.text
+    assert await ttl(memory, "example", example.id) == -1
+    assert await ttl(memory, "question", entry.asked.id) > 365 * DAY_S
+
+
+@pytest.mark.parametrize("way", ["taken back", "rejected"])
+async def test_what_lived_on_for_an_example_goes_with_it(journal: Journal, memory: Memory, way: str) -> None:
+    """Question, answer and verdicts are back at the retention, unless a correction still needs them."""
+    entry = await said(journal)
+    example = await liked(journal, entry)
+    assert example and await ttl(memory, "question", entry.asked.id) > 365 * DAY_S
+    if way == "rejected":
+        await examples.review(journal, example.id, "rejected", ADMIN, None)
+        assert 0 < await ttl(memory, "example", example.id) <= 30 * DAY_S
+    else:
+        await examples.keep(journal, entry, await journal.take_back(verdict(entry.asked.id, 3000)), "workspace")
+    for kind, name in (("question", entry.asked.id), ("verdicts", entry.asked.id), ("reply", "C0HELP:1000.000900")):
+        assert 0 < await ttl(memory, kind, name) <= 30 * DAY_S
+
+
+async def test_what_was_rejected_is_not_proposed_again_when_its_words_are_gone(
+    journal: Journal, register: Register, memory: Memory
+) -> None:
+    """Only its id is left of it then; forgetting takes that, too. A correction still holds the question."""
+    entry = await said(journal)
+    example = await liked(journal, entry)
+    assert example
+    other = await corrected(journal, register, entry, "Open Settings to reset an API key.", FakeLibrary(KEYS))
+    await examples.review(journal, example.id, "rejected", ADMIN, None)
+    assert await ttl(memory, "question", entry.asked.id) > 365 * DAY_S
+    await memory.redis.delete(f"footnote:{TEAM}:example:{example.id}")
+    assert await liked(journal, entry) is None and await journal.examples() == [other]
+    await examples.forget_person(journal, register, MAYA)
+    assert not await journal.was_rejected(example.id)
+
+
+async def test_a_draft_page_goes_when_its_correction_is_rejected(journal: Journal, register: Register) -> None:
+    """Nothing waits for it."""
+    example = await corrected(journal, register, await said(journal), "It costs 5 euros.", FakeLibrary(KEYS))
+    assert len(await register.draft_pages()) == 1
+    await examples.review(journal, example.id, "rejected", ADMIN, None)
+    assert await register.draft_pages() == []
+
+
+# Meanwhile
+
+
+async def test_nothing_that_was_forgotten_meanwhile_comes_back(journal: Journal, register: Register) -> None:
+    """Neither a like nor a correction that was under way, of the asker or of somebody else."""
+    for number, user in enumerate((MAYA, NOAH)):
+        entry = await said(journal, asked(f"{number}.1"))
+        verdicts = await journal.judge(verdict(entry.asked.id, 2000, user_id=NOAH))
+        await examples.forget_person(journal, register, user)
+        with pytest.raises(TryAgain):
+            await examples.keep(journal, entry, verdicts, "workspace")
+        assert await journal.examples() == []
+    entry, library = await said(journal, asked("3.1")), FakeLibrary(KEYS)
+    await journal.judge(verdict(entry.asked.id, 2000, is_helpful=False, user_id=NOAH))
+
+    async def find(question: Question) -> Found:
+        await examples.forget_person(journal, register, NOAH)
+        return await library.find(question)
+
+    with pytest.raises(TryAgain):
+        await examples.correct(journal, register, entry, "It costs 5 euros.", "", NOAH, "workspace", find)
+    assert await journal.examples() == [] and await register.draft_pages() == []
+
+
+async def test_a_like_does_not_overwrite_what_an_admin_decides_meanwhile(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever came first is looked at again."""
+    entry = await said(journal)
+    example = await liked(journal, entry)
+    assert example
+    read = journal.example
+
+    async def overtaken(id: str) -> Example | None:
+        monkeypatch.setattr(journal, "example", read)
+        known = await read(id)
+        await examples.review(journal, id, "approved", ADMIN, None)
+        return known
+
+    monkeypatch.setattr(journal, "example", overtaken)
+    kept = await liked(journal, entry, NOAH)
+    assert kept and (kept.status, kept.reviewed_by) == ("approved", ADMIN)
+    assert await journal.examples() == [kept]
+
+
+async def ttl(memory: Memory, kind: str, name: str) -> int:
+    return int(await memory.redis.ttl(f"footnote:{TEAM}:{kind}:{name}"))
+
+
 # Review
 
 
@@ -266,13 +400,12 @@ async def test_a_correction_outlives_the_likes_of_the_answer_and_goes_with_its_q
 
 
 async def test_a_draft_page_goes_with_the_question_that_it_came_from(journal: Journal, register: Register) -> None:
-    """With the next look at the library."""
+    """At once."""
     entry, library = await said(journal), FakeLibrary(KEYS)
     await corrected(journal, register, entry, "A new key costs 5 euros per month.", library)
     await examples.recheck(journal, library.standing, find=library.find, register=register)
     assert len(await register.draft_pages()) == 1
     await journal.withdraw(entry.asked.id)
-    await examples.recheck(journal, library.standing, find=library.find, register=register)
     assert await register.draft_pages() == []
 
 
@@ -304,17 +437,20 @@ async def test_a_correction_has_to_be_an_answer(journal: Journal, register: Regi
     ],
 )
 async def test_an_example_is_put_aside_when_its_document_changes(
-    journal: Journal, change: dict[str, str] | None, why: str
+    journal: Journal, register: Register, change: dict[str, str] | None, why: str
 ) -> None:
-    """Also an approved one; it cannot be approved again until the pages of today hold it."""
+    """Also an approved one; it cannot be approved again until the pages of today hold it, and what was trained on it
+    is noted."""
     example = await liked(journal, await said(journal))
     assert example
     await examples.review(journal, example.id, "approved", ADMIN, None)
     library = FakeLibrary(KEYS, KEYS.model_copy(update={"source": "another", "document_digest": "d9"}))
     assert await examples.recheck(journal, library.standing) == []
     library.passages[0:1] = [KEYS.model_copy(update=change)] if change else []
+    await trained_on(register, example.id)
     (aside,) = await examples.recheck(journal, library.standing)
     assert (aside.status, aside.problems) == ("quarantined", (why,))
+    assert [(one.what, one.version) for one in await register.decisions()] == [("example put aside", "v1")]
     with pytest.raises(TellUser, match="cannot be approved"):
         await examples.review(journal, example.id, "approved", ADMIN, None)
 
@@ -385,11 +521,11 @@ async def test_a_person_who_asks_is_forgotten(journal: Journal, register: Regist
 
 async def everything(memory: Memory) -> list[str]:
     """All that is stored, as text."""
-    readers = {"string": "get", "hash": "hgetall", "zset": "zrange"}
+    readers: dict[Any, str] = {"string": "get", "hash": "hgetall", "zset": "zrange", "list": "lrange", "set": "smembers"}
     found = []
     async for key in memory.redis.scan_iter("footnote:*"):
         read = getattr(memory.redis, readers[await memory.redis.type(key)])
-        found.append(str(await read(key, 0, -1) if read.__name__ == "zrange" else await read(key)))
+        found.append(str(await read(key, 0, -1) if read.__name__ in ("zrange", "lrange") else await read(key)))
     return found
 
 
