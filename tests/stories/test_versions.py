@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,40 @@ async def test_with_little_evidence_a_canary_needs_a_reason(register: Register, 
         await promoting.end_canary(register, version, [], "U1")
 
 
+async def test_who_was_refused_once_does_not_pass_by_other_questions(register: Register, voices: Voices) -> None:
+    """Twenty tries of luck would make a passed gate of anything."""
+    version = await added(register)
+    report = await measured(register, voices, version)
+    first = report.model_copy(update={"id": "first", "verdict": "refused", "at": report.at - timedelta(days=1)})
+    again = report.model_copy(update={"earlier": ("refused",)})
+    for one in (first, again):
+        await register.redis.hset(register.key("gates"), one.id, one.model_dump_json())  # type: ignore[misc]
+    with pytest.raises(TellUser, match="one before refused it"):
+        await promoting.promote(register, voices, version, "U1")
+    assert (await promoting.promote(register, voices, version, "U1", override="it learnt more")).live == version
+
+
+async def test_a_gate_counts_by_the_rules_of_today_only(register: Register, voices: Voices) -> None:
+    """PERSONA_FILE was changed meanwhile: nobody has seen how the version does by the new rules."""
+    version = await added(register)
+    await measured(register, voices, version)
+    voices.persona = PERSONA.model_copy(update={"manner": "Write in verse."})
+    with pytest.raises(TellUser, match="other rules"):
+        await promoting.promote(register, voices, version, "U1")
+
+
+async def test_a_version_that_was_returned_needs_a_new_gate(register: Register, voices: Voices) -> None:
+    """What people saw of it counts for more than what the gate saw before."""
+    version = await added(register)
+    await measured(register, voices, version)
+    await promoting.promote(register, voices, version, "U1")
+    await register.roll_back("the watch")
+    await register.note("returned automatically", version, "the watch", "refusals")
+    with pytest.raises(TellUser, match="returned automatically after gate"):
+        await promoting.promote(register, voices, version, "U1")
+    assert (await promoting.promote(register, voices, version, "U1", override="mended")).live == version
+
+
 async def test_a_version_that_nobody_can_open_does_not_go_live(register: Register) -> None:
     """The settings lack its endpoint: found out before it answers anybody."""
 
@@ -184,9 +219,7 @@ async def test_promoting_and_rolling_back_under_load_fails_no_answer(register: R
                 await asyncio.sleep(0.001)
                 yield f"{word} "
 
-    voices = Voices(
-        Slowly(honest, CONFIGURED), lambda endpoint, name: Slowly(honest, name), register, persona=PERSONA
-    )
+    voices = Voices(Slowly(honest, CONFIGURED), lambda endpoint, name: Slowly(honest, name), register, persona=PERSONA)
     names = {CONFIGURED: CONFIGURED} | {await added(register, name): name for name in ("m1", "m2")}
     found = Found(hits=(Hit(passage=page(0), score=1, certainty=1),), query=fact(0)[0], is_sufficient=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from bot.errors import TellUser
-from bot.learning.versions.gate import latest
+from bot.learning.versions.gate import latest, objection
 from bot.learning.versions.register import Register, Routing
 from bot.learning.versions.voices import Voices
 
@@ -29,9 +29,9 @@ async def promote(
     if routing.live == version:
         return await go("its canaries ended")
     report = await latest(register, candidate, await voices.of(routing.live))
-    if report is not None and report.verdict == "passed":
+    missing = await objection(register, report, routing.live, voices.persona)
+    if report is not None and not missing:
         return await go(f"passed gate {report.id}")
-    missing = f"no gate against `{routing.live}`" if report is None else f"gate {report.id}: {report.verdict}"
     await _override(register, version, by, override, missing, "promote")
     return await go(override.strip())
 
@@ -53,8 +53,7 @@ async def canary(
         return done
     candidate, routing = await voices.of(version), await register.routing()
     report = await latest(register, candidate, await voices.of(routing.live))
-    if report is None or report.verdict != "passed":
-        missing = f"no gate against `{routing.live}`" if report is None else f"gate {report.id}: {report.verdict}"
+    if missing := await objection(register, report, routing.live, voices.persona):
         await _override(register, version, by, override, missing, "canary")
     for channel, id in ids.items():
         routing = await register.canary(version, channel, by, only_if_live=routing.live, once=id)
@@ -64,7 +63,7 @@ async def canary(
 async def _override(register: Register, version: str, by: str, reason: str, missing: str, verb: str) -> None:
     if not reason.strip():
         raise TellUser(
-            f"`{version}` has not passed the gate ({missing}). `train gate {version}` measures it; "
+            f"`{version}` has passed no gate that counts ({missing}). `train gate {version}` measures it; "
             f'`train {verb} {version} --override "REASON"` goes on all the same and writes the reason down.'
         )
     await register.note("gate overridden", version, by, f"{reason.strip()} ({missing})")
