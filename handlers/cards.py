@@ -10,6 +10,7 @@ from itertools import islice
 
 from bot.citing import claims_of
 from bot.evidence import evidence
+from bot.learning.judging import words_of
 from bot.vocabulary import DraftPage, Example, Passage
 from handlers.actions.review import value_of
 from handlers.blocks import Block, button, context, section
@@ -55,7 +56,7 @@ def card(example: Example, page_ids: tuple[str, ...]) -> list[Block]:
     if example.problems:
         blocks.append(section("\n".join(f"⚠️ {escape(one)}" for one in example.problems)))
     blocks.append(context(f"`{example.id}` · {origin(example)} · {reach(example)}"))
-    value = value_of(example.id, page_ids)
+    value = value_of(example.id, words_of(example), page_ids)
     buttons = [
         button("Approve", "review_approve", value) | {"style": "primary"},
         button("Edit", "review_edit", value),

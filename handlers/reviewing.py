@@ -17,6 +17,7 @@ from handlers.actions.review import Pressed
 from handlers.audience import Audience
 from handlers.modals import editing
 from handlers.modals.editing import Edited
+from handlers.mrkdwn import escape
 from handlers.private import respond, tell
 from handlers.slack import SlackRefused, call
 
@@ -63,18 +64,21 @@ class Reviewing:
                 await self._recheck()
             except LibraryUnavailable as error:
                 log.warning("examples_not_rechecked", cause=str(error))
-        waiting = await self._waiting(readable)
-        last = await self._journal.example(after) if after else None
+        every = await self._journal.examples()
+        waiting = _waiting(every, readable)
+        last = next((one for one in every if one.id == after), None)
         rest = [one for one in waiting if last is None or _order(one) > _order(last)]
         if not rest:
-            text = f"No {'more examples wait' if after else 'example waits'} for review ({await self._progress()})."
+            text = f"No {'more examples wait' if after else 'example waits'} for review ({_progress(every)})."
             return f"{text} A 👍 on an answer in a channel makes one.", None
-        return await self._drawn(rest[: cards.CARDS], waiting)
+        return _drawn(rest[: cards.CARDS], waiting, _progress(every))
 
-    async def decide(self, id: str, verb: str, reviewer: str, readable: frozenset[str]) -> Example:
-        """Approves or rejects an example. Raises TellUser when that cannot be."""
+    async def decide(
+        self, id: str, verb: str, reviewer: str, readable: frozenset[str], words: str | None = None
+    ) -> Example:
+        """Approves or rejects an example. Raises TellUser when that cannot be, or it is not in these words any more."""
         status = STATUSES[verb]
-        return await examples.review(self._journal, id, status, reviewer, readable, self._rules.persona)
+        return await examples.review(self._journal, id, status, reviewer, readable, self._rules.persona, words)
 
     async def press(self, payload: str) -> None:
         """Does what was pressed on a card, and draws the page anew."""
@@ -100,17 +104,24 @@ class Reviewing:
         try:
             readable = await self.readable(edited.user_id, edited.channel_id)
             await self._editable(edited.example_id, readable)
-            persona = self._rules.persona
-            await examples.edit(self._journal, edited.example_id, edited.answer, edited.user_id, readable, persona)
-            notice = f"`{edited.example_id}` has a new answer."
         except TellUser as error:
             await tell(self._client, edited.user_id, str(error), edited.response_url)
             return
+        notice = await self._edited(edited, readable)
         text, shown = await self._again(edited.shown, readable, notice)
         try:
             await respond(edited.response_url, text, shown, replaces=True)
         except SlackRefused:  # the dialog was open for longer than the cards live
             await tell(self._client, edited.user_id, f"{notice} `/support examples` shows what waits.")
+
+    async def _edited(self, edited: Edited, readable: frozenset[str]) -> str:
+        """Keeps the new answer; gives what there is to say of it, and what would be lost where it is not kept."""
+        id, answer, by = edited.example_id, edited.answer, edited.user_id
+        try:
+            await examples.edit(self._journal, id, answer, by, readable, self._rules.persona, edited.words)
+        except TellUser as error:
+            return f"⚠️ {error} You wrote:\n>{escape(' '.join(answer.split()))}"
+        return f"`{id}` has a new answer."
 
     async def _open(self, pressed: Pressed) -> None:
         """Fills the dialog that `web` has opened."""
@@ -141,30 +152,32 @@ class Reviewing:
             is_done = (example.status, example.reviewed_by) == (STATUSES[pressed.what], pressed.user_id)
             return "" if is_done else f"`{example.id}` was decided on before you pressed."
         try:
-            await self.decide(pressed.example_id, pressed.what, pressed.user_id, readable)
+            await self.decide(pressed.example_id, pressed.what, pressed.user_id, readable, pressed.words)
         except TellUser as error:
             return f"⚠️ {error}"
         return ""
 
     async def _again(self, ids: Iterable[str], readable: frozenset[str], notice: str) -> Shown:
         """Shows a page as it stands now."""
-        found = [await self._journal.example(id) for id in ids]
-        shown = [one for one in found if one and examples.may_be_read(one, readable)]
-        return await self._drawn(shown, await self._waiting(readable), notice)
+        every = await self._journal.examples()
+        known = {one.id: one for one in every if examples.may_be_read(one, readable)}
+        shown = [known[id] for id in ids if id in known]
+        return _drawn(shown, _waiting(every, readable), _progress(every), notice)
 
-    async def _drawn(self, shown: list[Example], waiting: list[Example], notice: str = "") -> Shown:
-        progress = await self._progress()
-        head = f"{len(waiting):,} {'waits' if len(waiting) == 1 else 'wait'} for review · {progress}"
-        more = sum(_order(one) > max(map(_order, shown)) for one in waiting) if shown else 0
-        blocks_shown = cards.page(shown, f"*{head}*\n{notice}".strip(), progress, more=more)
-        return f"{notice} {head}".strip(), blocks_shown
 
-    async def _waiting(self, readable: frozenset[str]) -> list[Example]:
-        waiting = await self._journal.examples("candidate")
-        return sorted((one for one in waiting if examples.may_be_read(one, readable)), key=_order)
+def _drawn(shown: list[Example], waiting: list[Example], progress: str, notice: str = "") -> Shown:
+    head = f"{len(waiting):,} {'waits' if len(waiting) == 1 else 'wait'} for review · {progress}"
+    more = sum(_order(one) > max(map(_order, shown)) for one in waiting) if shown else 0
+    return f"{notice} {head}".strip(), cards.page(shown, f"*{head}*\n{notice}".strip(), progress, more=more)
 
-    async def _progress(self) -> str:
-        return await examples.progress(self._journal)
+
+def _waiting(every: Iterable[Example], readable: frozenset[str]) -> list[Example]:
+    waiting = (one for one in every if one.status == "candidate" and examples.may_be_read(one, readable))
+    return sorted(waiting, key=_order)
+
+
+def _progress(every: Iterable[Example]) -> str:
+    return examples.progress_of(sum(one.status == "approved" for one in every))
 
 
 def _order(example: Example) -> tuple[float, str]:

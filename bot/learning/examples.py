@@ -12,7 +12,7 @@ from bot.journal import Entry, Journal, example_id, now
 from bot.learning import linting
 from bot.learning.correcting import QUESTION_CHANGED, correct, open_draft_page, recheck
 from bot.learning.held_out import is_held_out
-from bot.learning.judging import EVERYBODY, Rules, audience_of, may_be_read, redacted, trainable
+from bot.learning.judging import EVERYBODY, Rules, audience_of, may_be_read, redacted, trainable, words_of
 from bot.learning.tracing import Standing, forget_person, leave_behind, seen_by
 from bot.learning.versions.register import Register
 from bot.persona import Persona, load_persona, training_messages
@@ -152,15 +152,27 @@ async def question_changed(journal: Journal, entry: Entry) -> None:
 
 
 async def edit(
-    journal: Journal, id: str, answer: str, reviewer: str, readable: frozenset[str] | None, persona: Persona
+    journal: Journal,
+    id: str,
+    answer: str,
+    reviewer: str,
+    readable: frozenset[str] | None,
+    persona: Persona,
+    words: str | None = None,
 ) -> Example:
     """Gives an example another answer, with the marks that hold, and says in `problems` what is wrong with it then; it
-    waits for approval again. Raises TellUser when there is none that may be read here."""
+    waits for approval again.
+
+    Raises TellUser when there is none that may be read here, and when somebody has changed the `words` that were seen
+    (`judging.words_of`) into others than these: nobody's work is overwritten unseen.
+    """
 
     def change(example: Example) -> Example:
         _check_readable(example, readable)
         changed = redacted(example.model_copy(update={"answer": answer}))
         marks = linting.marked(changed.answer, changed.passages, persona)
+        if marks.text != example.answer:
+            _check_words(example, words)
         changed = changed.model_copy(
             update={
                 "answer": marks.text,
@@ -183,16 +195,19 @@ async def review(
     reviewer: str,
     readable: frozenset[str] | None,
     persona: Persona | None = None,
+    words: str | None = None,
 ) -> Example:
     """Approves or rejects an example; `readable` is None for who may read everything. The words of a rejected one, and
     the draft page that it waited for, go after the retention or at once; the same is not proposed again.
 
-    Raises TellUser when there is none that may be read here, and when one is to be approved that has problems: it says
-    which. One in quarantine stays there until `recheck` has found its documents again.
+    Raises TellUser when there is none that may be read here, when it is not in the `words` any more that were seen, and
+    when one is to be approved that has problems: it says which. One in quarantine stays there until `recheck` has found
+    its documents again.
     """
 
     def change(example: Example) -> Example:
         _check_readable(example, readable)
+        _check_words(example, words)
         update: dict[str, Any] = {"status": status, "reviewed_by": reviewer, "reviewed_at": now()}
         if status == "rejected":
             update["draft_page"] = None
@@ -218,13 +233,23 @@ def _check_readable(example: Example, readable: frozenset[str] | None) -> None:
         _missing(example.id)
 
 
+def _check_words(example: Example, words: str | None) -> None:
+    if words not in (None, words_of(example)):
+        raise TellUser(f"Nothing was done: `{example.id}` has other words than you saw. Look at it again.")
+
+
 def _missing(id: str) -> Example:
     raise TellUser(f"There is no example `{id[:40]}` that may be read here.")
 
 
 async def progress(journal: Journal) -> str:
     """Says how far it is to a persona of one's own: `312 of 500 approved`."""
-    return f"{len(await journal.examples('approved'))} of {WANTED} approved"
+    return progress_of(len(await journal.examples("approved")))
+
+
+def progress_of(approved: int) -> str:
+    """Says the same of so many."""
+    return f"{approved} of {WANTED} approved"
 
 
 def export(examples: Iterable[Example], persona: Persona) -> Iterator[dict[str, Any]]:

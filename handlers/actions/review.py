@@ -27,6 +27,8 @@ class Pressed(Frozen):
     """approve, reject, edit or page."""
     example_id: str = ""
     """For a page: the example that it begins after; empty for the first one."""
+    words: str = ""
+    """Names the words of the example that stood on the card (`judging.words_of`): it is these that are decided on."""
     shown: tuple[str, ...] = ()
     """The examples on that page."""
     view_id: str | None = None
@@ -34,20 +36,21 @@ class Pressed(Frozen):
     response_url: str | None = None
 
 
-def value_of(example_id: str, shown: tuple[str, ...] = ()) -> str:
+def value_of(example_id: str, words: str = "", shown: tuple[str, ...] = ()) -> str:
     """What a button carries."""
-    return json.dumps([example_id, *shown])
+    return json.dumps([example_id, words, *shown])
 
 
 def register(app: AsyncApp, inbox: Inbox) -> None:
     async def pressed(ack: Any, body: dict[str, Any], action: dict[str, Any], client: AsyncWebClient) -> None:
         what = str(action["action_id"]).removeprefix("review_")
-        example_id, *shown = json.loads(action["value"])
+        example_id, words, *shown = json.loads(action["value"])
         press = Pressed(
             user_id=body["user"]["id"],
             channel_id=(body.get("container") or {}).get("channel_id", ""),
             what=what,
             example_id=example_id,
+            words=words,
             shown=tuple(shown),
             response_url=body.get("response_url"),
         )

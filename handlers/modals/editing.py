@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from bot.learning.judging import words_of
 from bot.redacting import redact
 from bot.vocabulary import Example, Frozen
 from handlers.blocks import Block, section
@@ -28,6 +29,8 @@ class Edited(Frozen):
     """Where the card is that the dialog was opened from."""
     example_id: str
     answer: str
+    words: str = ""
+    """Names the words that the dialog was opened with: others are not overwritten."""
     shown: tuple[str, ...]
     """The examples on that page of cards."""
     response_url: str | None = None
@@ -48,7 +51,7 @@ def view(example: Example, channel_id: str, shown: tuple[str, ...], response_url
     if len(example.answer) > INPUT_LIMIT:
         return refused(f"Its answer is longer than the {INPUT_LIMIT:,} characters that fit here.")
     hint = "Each sentence of fact ends in the number of its passage, like [1]. What you send is checked again."
-    about = {"example_id": example.id, "channel_id": channel_id, "shown": shown, "response_url": response_url}
+    about = {"example_id": example.id, "channel_id": channel_id, "words": words_of(example), "shown": shown}
     return modal(
         CALLBACK,
         TITLE,
@@ -57,7 +60,7 @@ def view(example: Example, channel_id: str, shown: tuple[str, ...], response_url
             text_input("answer", "Answer", hint=hint, value=example.answer),
         ],
         submit="Save",
-        metadata=json.dumps(about),
+        metadata=json.dumps(about | {"response_url": response_url}),
     )
 
 

@@ -497,18 +497,61 @@ async def test_an_example_with_problems_is_not_approved_by_a_button(bot: Running
     assert "cannot be approved" in after and "99" in after and "1 waits for review" in after
 
 
+async def dialog(bot: RunningBot, user: str = "U0ADMIN") -> JSON:
+    """The dialog for editing, once it is filled."""
+
+    async def filled() -> Any:
+        modals = (await bot.slack.seen(user))["modals"]
+        return [one for one in modals if any("element" in block for block in one["view"]["blocks"])]
+
+    (modal,) = await eventually(filled)
+    return dict(modal)
+
+
+@pytest.mark.usefixtures("nothing_waits")
+async def test_what_was_not_seen_is_not_approved(bot: RunningBot) -> None:
+    """A correction has replaced the answer since the card was drawn: the press draws the new card, and approves that
+    one only when it is pressed again."""
+    example = await put(bot, 1)
+    shown = await cards(bot)
+    other = f"At Heronpost, {example.answer[0].lower()}{example.answer[1:]}"
+    await put(bot, 1, answer=other)
+    after = await after_press(bot, shown, "approve")
+    assert "has other words than you saw" in after and other in after and "1 waits for review" in after
+    async with memory_of(bot) as memory:
+        stored = await Journal(memory.redis, TEAM).example(example.id)
+    assert stored and (stored.status, stored.reviewed_by) == ("candidate", None)
+    (seen,) = [one for one in await whispers(bot, "U0ADMIN") if one["ts"] == shown["ts"]]
+    assert "other words" not in await after_press(bot, seen, "reject")
+
+
+@pytest.mark.usefixtures("nothing_waits")
+async def test_the_later_of_two_who_edit_does_not_overwrite_unseen(bot: RunningBot) -> None:
+    """He sees what she has saved, and gets back what he wrote."""
+    example = await put(bot, 1)
+    hers, his = await cards(bot, "U0ADMIN"), await cards(bot, "U0PRIYA")
+    for user, message in (("U0ADMIN", hers), ("U0PRIYA", his)):
+        await bot.slack.press(user, "C0HELP", message["ts"], "review_edit")
+    first, second = await dialog(bot, "U0ADMIN"), await dialog(bot, "U0PRIYA")
+    await bot.slack.submit("U0ADMIN", first["view_id"], {"answer": f"Indeed: {TAUGHT[1].fact}"})
+    await until_idle(bot)
+    await bot.slack.submit("U0PRIYA", second["view_id"], {"answer": f"In short: {TAUGHT[1].fact}"})
+    await until_idle(bot)
+    (seen,) = [one for one in await whispers(bot, "U0PRIYA") if one["ts"] == his["ts"]]
+    words = words_of(seen)
+    assert "has other words than you saw" in words and "Indeed: " in words and f"In short: {TAUGHT[1].fact}" in words
+    async with memory_of(bot) as memory:
+        stored = await Journal(memory.redis, TEAM).example(example.id)
+    assert stored and stored.answer.startswith("Indeed: ") and stored.reviewed_by == "U0ADMIN"
+
+
 @pytest.mark.usefixtures("nothing_waits")
 async def test_an_answer_is_edited_in_a_dialog_and_checked_again(bot: RunningBot) -> None:
     """The dialog holds the answer; what is sent stands on the card, with the marks that hold."""
     example = await put(bot, 1)
     shown = await cards(bot)
     await bot.slack.press("U0ADMIN", "C0HELP", shown["ts"], "review_edit")
-
-    async def filled() -> Any:
-        modals = (await bot.slack.seen("U0ADMIN"))["modals"]
-        return [one for one in modals if any("element" in block for block in one["view"]["blocks"])]
-
-    (modal,) = await eventually(filled)
+    modal = await dialog(bot)
     assert modal["view"]["blocks"][1]["element"]["initial_value"] == example.answer
     await bot.slack.submit("U0ADMIN", modal["view_id"], {"answer": TAUGHT[1].fact})
     await until_idle(bot)
