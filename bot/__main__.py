@@ -175,7 +175,7 @@ def evaluate(
                 library = thinking.library
                 with progress_bar() as progress:
                     result["steps"] = await measure_steps(
-                        asked, find=library.find, steps=library.steps, progress=progress, **place
+                        asked, find=library.find, steps=library.steps, names=library.names, progress=progress, **place
                     )
         return result
 

@@ -1,6 +1,6 @@
 """What each step of finding brings on an operator's own questions: the same questions again, leaving out one step at a
-time, compared question by question. Few people misspell while they write a file of questions, so what the mending of
-slips brings is measured on questions into which slips were put."""
+time, compared question by question. Few people misspell while they write a file of questions, or ask for an error code,
+so what is done for those is measured on questions made from the same ones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from bot.progress import Progress
 from bot.vocabulary import WORKSPACE, Found, Question
 
 FIGURES = ("hit@1", "hit@5", "mrr")
-SLIPS = "slips"
-"""Names the row of questions with two slips each."""
+_MADE = {"slips": "two slips each", "codes": "asked for each"}
 _PASSAGES = 40
+_SEEN = 10
+"""Passages of each question whose codes are asked for."""
+_FEW = 3
+_MOST_CODES = 50
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _WORD = re.compile(r"[A-Za-z]{5,}")
 
@@ -35,6 +38,7 @@ async def measure_steps(
     *,
     find: Find,
     steps: Mapping[str, str],
+    names: Callable[[str], Sequence[str]],
     team_id: str,
     readable: Callable[[str], frozenset[str]],
     audience: str = WORKSPACE,
@@ -43,46 +47,66 @@ async def measure_steps(
     """Gives `{step: {"title", "with": {figure: {value, low, high, n}}, "gain": {figure: …}}}`: what is found with all
     steps, and the gain over leaving out this one, with the 95 % interval of the paired differences.
 
-    Of a step named `spelling` there is a second row, `slips`: the same with two slips in each question. Questions
+    Two steps have another row, of questions made for them: `slips`, the same questions with two slips each; `codes`,
+    what each code or setting means that the found pages name (`names` tells them) and few of them hold. Questions
     without gold pages are passed over.
     """
     known = [asked for asked in questions if asked.gold_doc_ids]
-    rows = [(name, title, False) for name, title in steps.items()]
-    rows += [(SLIPS, f"{steps['spelling']}, in questions with two slips each", True)] if "spelling" in steps else []
-    total, done = (len(rows) + 1 + (SLIPS in dict(row[:2] for row in rows))) * len(known), 0
+    rounds, done = len(steps) + 1 + 2 * ("spelling" in steps), 0
+    pages: dict[str, str] = {}
 
-    async def scores(label: str, without: frozenset[str], is_misspelt: bool) -> list[dict[str, float]]:
+    async def scores(some: Sequence[Asked], label: str, without: frozenset[str]) -> list[dict[str, float]]:
         nonlocal done
-        found = []
-        for asked in known:
-            progress(done, total, label)
+        scored = []
+        for asked in some:
+            progress(min(done, rounds * len(known)), rounds * len(known), label)
             done += 1
-            text = misspelt(asked.question) if is_misspelt else asked.question
-            place = readable(asked.audience or audience)
             question = Question(
-                id=f"{team_id}:steps:{asked.id}", team_id=team_id, text=text, readable=place, history=asked.history
+                id=f"{team_id}:steps:{asked.id}",
+                team_id=team_id,
+                text=asked.question,
+                readable=readable(asked.audience or audience),
+                history=asked.history,
             )
             hits = (await find(question, _PASSAGES, without=without)).hits
+            for hit in hits[:_SEEN]:
+                pages[hit.passage.document_id] = pages.get(hit.passage.document_id, "") + f"\n{hit.passage.text}"
             documents = list(dict.fromkeys(hit.passage.document_id for hit in hits))
-            found.append(ranking(set(asked.gold_doc_ids), documents))
-        return found
+            scored.append(ranking(set(asked.gold_doc_ids), documents))
+        return scored
 
-    whole = await scores("all steps", frozenset(), False)
-    measured: dict[str, dict[str, Any]] = {}
-    for name, title, is_misspelt in rows:
-        step = "spelling" if is_misspelt else name
-        best = await scores("with slips", frozenset(), True) if is_misspelt else whole
-        less = await scores(f"without {step}", frozenset({step}), is_misspelt)
-        measured[name] = {
+    async def row(title: str, some: Sequence[Asked], step: str, whole: list[dict[str, float]]) -> dict[str, Any]:
+        less = await scores(some, f"without {title}", frozenset({step}))
+        pairs = list(zip(whole, less, strict=True))
+        return {
             "title": title,
-            "with": {figure: interval(score[figure] for score in best) for figure in FIGURES},
-            "gain": {
-                figure: interval(ours[figure] - theirs[figure] for ours, theirs in zip(best, less, strict=True))
-                for figure in FIGURES
-            },
+            "with": {figure: interval(ours[figure] for ours, _ in pairs) for figure in FIGURES},
+            "gain": {figure: interval(ours[figure] - theirs[figure] for ours, theirs in pairs) for figure in FIGURES},
         }
-    progress(total, total, "")
+
+    whole = await scores(known, "all steps", frozenset())
+    measured = {name: await row(title, known, name, whole) for name, title in steps.items()}
+    made = {
+        "slips": ("spelling", [asked.model_copy(update={"question": misspelt(asked.question)}) for asked in known]),
+        "codes": ("identifiers", _of_codes(pages, names)),
+    }
+    for name, (step, some) in made.items():
+        if step in steps and some:
+            title = f"{steps[step]}, {_MADE[name]}"
+            measured[name] = await row(title, some, step, await scores(some, title, frozenset()))
+    progress(1, 1, "")
     return measured
+
+
+def _of_codes(pages: Mapping[str, str], names: Callable[[str], Sequence[str]]) -> list[Asked]:
+    """Questions for the codes that pages hold; the pages seen to hold one are its gold pages."""
+    holders: dict[str, list[str]] = {}
+    for document_id, text in pages.items():
+        for name in names(text):
+            holders.setdefault(name, []).append(document_id)
+    rare = sorted(name for name, ids in holders.items() if len(ids) <= _FEW)
+    drawn = random.Random(0).sample(rare, min(_MOST_CODES, len(rare)))
+    return [Asked(id=name, question=f"What does {name} mean?", gold_doc_ids=tuple(holders[name])) for name in drawn]
 
 
 def misspelt(text: str, slips: int = 2) -> str:
@@ -110,7 +134,7 @@ def print_steps(measured: Mapping[str, Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="What each step brings: the gain over leaving it out")
+    table = Table(title="With all steps, and the gain over leaving out this one")
     table.add_column("step")
     for figure in FIGURES:
         table.add_column(figure, justify="right", style="bold")

@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 STEPS = {
-    "words": "Words beside meaning",
-    "follow_ups": "A question that leans on the thread is searched after what its asker said last",
-    "thread": "A follow-up is searched in the direction of its thread",
-    "identifiers": "Pages that hold a code or a setting's name of the question come first",
-    "spelling": "Misspelt words are read as those of the pages",
-    "copies": "Of pages that say the same, one is read: the newest",
+    "words": "words beside meaning",
+    "follow_ups": "the asker's last words",
+    "thread": "the thread's direction",
+    "identifiers": "codes and names exact",
+    "spelling": "slips mended",
+    "copies": "copies read once",
 }
 """What can be left out of a search, to measure what it brings."""
 _SPARE = 3
 """Hits beyond those asked for, to take the places of copies."""
 _DEEP = 40
-"""Hits whose words a misspelt one may stand for."""
+"""Hits that are looked through for a word: for one that a misspelt one may stand for, and for a code as it is written,
+which an index takes apart (`--token` is found wherever a token is)."""
 
 
 class Finder:
@@ -126,7 +127,7 @@ class Finder:
             return hits
         exact = [hit for hit in hits if _holds(hit.passage, asked)]
         if not any(_holds(hit.passage, asked) for hit in hits[:READ]):
-            by_name = await self._search(question, replace(query, text=" ".join(asked), alpha=0.0), len(hits) or READ)
+            by_name = await self._search(question, replace(query, text=" ".join(asked), alpha=0.0), _DEEP)
             exact = [hit for hit in by_name if _holds(hit.passage, asked)]
         first = {hit.passage.id for hit in exact}
         return [*exact, *(hit for hit in hits if hit.passage.id not in first)]

@@ -23,6 +23,7 @@ from retrieval.embedding import Embedder, open_embedder
 from retrieval.finding import STEPS, Finder
 from retrieval.index import Index, form_of
 from retrieval.ingesting import Progress, Sync
+from retrieval.questions import identifiers
 from retrieval.reading import READING, Reader, check_audience
 from retrieval.sources import Access, address_of, name_of, open_origin
 from retrieval.stamps import Stamps, stamps_file
@@ -78,6 +79,10 @@ class Library:
     def steps(self) -> dict[str, str]:
         """The steps of finding that `find` can leave out, each with what it is."""
         return dict(STEPS)
+
+    def names(self, text: str) -> tuple[str, ...]:
+        """Gives the error codes, settings and flags that a text names, as written."""
+        return identifiers(text)
 
     def signs(self, found: Found) -> Signs:
         """Gives what speaks for it that passages answer, by name; see `retrieval.sufficiency`."""

@@ -266,6 +266,7 @@ async def test_a_step_is_worth_what_is_missed_without_it() -> None:
         ],
         find=find,
         steps={"words": "Words beside meaning", "spelling": "Slips are mended"},
+        names=lambda text: (),
         team_id="T",
         readable=lambda place: frozenset({place}),
     )
@@ -276,6 +277,30 @@ async def test_a_step_is_worth_what_is_missed_without_it() -> None:
     assert measured["slips"]["gain"]["hit@1"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 2}
     slipped = {text for text, without in asked if without in (frozenset(), frozenset({"spelling"}))}
     assert slipped == {"webhooks", "payments", misspelt("webhooks"), misspelt("payments")}
+
+
+async def test_codes_on_the_pages_are_asked_for() -> None:
+    """What the step for codes brings is measured with a question for each code that few of the found pages hold."""
+    asked: set[str] = set()
+
+    async def find(question: Question, k: int, /, *, without: frozenset[str]) -> Found:
+        asked.add(question.text)
+        order = ["d1", "d0"] if "identifiers" in without else ["d0", "d1"]
+        texts = {"d0": "ERR-1 and COMMON", "d1": "COMMON"}
+        passages = [passage(one).model_copy(update={"text": texts[one]}) for one in order]
+        return Found(hits=tuple(Hit(passage=one, score=1, certainty=0.9) for one in passages), query="")
+
+    measured = await measure_steps(
+        [Asked(id="1", question="payments", gold_doc_ids=("d0",))],
+        find=find,
+        steps={"identifiers": "Codes first"},
+        names=lambda text: tuple(word for word in text.split() if word.startswith("ERR")),
+        team_id="T",
+        readable=lambda place: frozenset({place}),
+    )
+    assert asked == {"payments", "What does ERR-1 mean?"}
+    assert measured["codes"]["with"]["hit@1"]["n"] == 1
+    assert measured["codes"]["gain"]["hit@1"]["value"] == 1.0
 
 
 async def test_a_page_shows_what_was_found_instead() -> None:
