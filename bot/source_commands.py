@@ -134,13 +134,15 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Forget a source, and take all its documents out of the library."""
-    from bot.wiring import open_library_of
+    from bot.wiring import hold_examples_against, open_library_of
 
     settings = load_settings()
 
     async def forget() -> int:
         async with open_library_of(settings) as (team_id, library):
-            return await library.remove(team_id, name)
+            removed = await library.remove(team_id, name)
+            await hold_examples_against(library, settings, team_id)
+            return removed
 
     removed = run(forget())
     if as_json:
@@ -152,7 +154,7 @@ def remove(
 def _read_each(sources: list[str] | None, read: Reading, as_json: bool, audience: str | None = None) -> None:
     """Reads sources one after the other, all that there are where none is named, and prints their reports. Ends with
     status 1 when nothing of one could be read."""
-    from bot.wiring import open_library_of
+    from bot.wiring import hold_examples_against, open_library_of
 
     settings = load_settings()
 
@@ -170,6 +172,8 @@ def _read_each(sources: list[str] | None, read: Reading, as_json: bool, audience
                 except FootnoteError as error:
                     report = IngestReport(failed=(SourceFailure(source=source, reason=explained(error)),))
                 reports.append((source, report))
+            if any(report.added or report.changed or report.removed for _, report in reports):
+                await hold_examples_against(library, settings, team_id)
         return reports
 
     reports = run(read_all())

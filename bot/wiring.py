@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bot.doctor import Finding
-from bot.errors import Broken, TellUser, TryAgain
+from bot.errors import Broken, FootnoteError, TellUser, TryAgain
 from bot.log import log
 from bot.settings import LOCAL_TEAM, Settings
-from bot.vocabulary import PUBLIC, Answer, Endpoint, Example, Question, TuningJob
+from bot.vocabulary import PUBLIC, Answer, Endpoint, Example, IngestReport, Question, TuningJob
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -230,6 +230,21 @@ async def open_library_of(settings: Settings) -> AsyncIterator[tuple[str, Librar
         yield team_id, library
 
 
+async def hold_examples_against(library: Library, settings: Settings, team_id: str) -> None:
+    """Brings the examples in line with documents that the command line has read or removed, where there is a memory.
+    Never fails: what cannot be done now is done by the next review."""
+    from bot.learning.correcting import catch_up
+    from bot.learning.judging import Rules
+
+    if not (settings.redis_url or (settings.data_dir / "valkey").is_dir()):
+        return
+    try:
+        async with open_journal(settings, team_id) as (_, journal):
+            await catch_up(journal, partial(library.standing, team_id), library.find, Rules.of(settings))
+    except FootnoteError as error:
+        log.warning("examples_not_rechecked", cause=str(error))
+
+
 @asynccontextmanager
 async def open_web(settings: Settings, *, host: str = "") -> AsyncIterator[int]:
     """Runs the process that accepts what Slack sends; gives its port."""
@@ -259,7 +274,7 @@ async def open_web(settings: Settings, *, host: str = "") -> AsyncIterator[int]:
 
 async def run_worker(settings: Settings) -> None:
     """Runs the process that does the work, until it is cancelled; then ends the running answers."""
-    from bot.learning.correcting import recheck
+    from bot.learning.correcting import catch_up
     from bot.learning.judging import Rules, trainable
     from bot.learning.tracing import put_aside
     from bot.learning.tuning import end_dates
@@ -295,8 +310,14 @@ async def run_worker(settings: Settings) -> None:
         async def memory_problems() -> list[str]:
             return list((await memory_health(memory.redis)).problems)
 
-        async def sync(name: str) -> str:
-            return _report_line(name, await thinking.library.sync(identity.team_id, name))
+        async def sync(name: str) -> IngestReport:
+            report = await thinking.library.sync(identity.team_id, name)
+            if report.added or report.changed or report.removed:
+                await catch_up(journal, standing, thinking.library.find, rules)
+            return report
+
+        async def sync_and_tell(name: str) -> str:
+            return _report_line(name, await sync(name))
 
         async def to_train_on() -> tuple[list[Example], list[tuple[Example, str]]]:
             every = await journal.examples()
@@ -315,7 +336,7 @@ async def run_worker(settings: Settings) -> None:
         works = Works(
             library_status=partial(thinking.library.status, identity.team_id),
             sources=partial(thinking.library.sources, identity.team_id),
-            sync=sync,
+            sync=sync_and_tell,
             memory_problems=memory_problems,
             backlog=queue.backlog,
             model=thinking.voices.configured.model.name,
@@ -326,8 +347,7 @@ async def run_worker(settings: Settings) -> None:
             train=train,
             order_gate=order_gate,
         )
-        today = partial(recheck, journal, standing, find=thinking.library.find, register=register, rules=rules)
-        reviewing = Reviewing(client, journal, audience, rules, today)
+        reviewing = Reviewing(client, journal, audience, rules, partial(put_aside, journal, standing))
         desk = Desk(
             client,
             journal,
@@ -341,9 +361,7 @@ async def run_worker(settings: Settings) -> None:
         learning = Learning(client, journal, register, audience, thinking.library.find, reviewing, rules)
         gate = gate_duty(thinking.voices, register, journal, thinking.persona, standing, learning.gate_told)
         following = Following(tuning, queue, learning.tuning_ended)
-        schedule = Schedule(
-            queue, partial(thinking.library.due, identity.team_id), partial(thinking.library.sync, identity.team_id)
-        )
+        schedule = Schedule(queue, partial(thinking.library.due, identity.team_id), sync)
         await stack.enter_async_context(_beside(schedule.keep()))
         await stack.enter_async_context(
             _beside(end_dates.watch(register, partial(end_of, settings), settings.persona_model))
@@ -420,8 +438,6 @@ def _address(settings: Settings) -> str:
 
 
 def _report_line(name: str, report: object) -> str:
-    from bot.vocabulary import IngestReport
-
     assert isinstance(report, IngestReport)
     failed = "".join(f"\n• {one.source}: {one.reason}" for one in report.failed[:10])
     return (

@@ -8,12 +8,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 from bot.answering import Find
-from bot.errors import TellUser, TryAgain
+from bot.errors import FootnoteError, TellUser, TryAgain
 from bot.journal import Entry, Journal, example_id, now
 from bot.learning import linting
 from bot.learning.judging import Rules, audience_of, redacted
 from bot.learning.tracing import IMPORTED, Standing, changes, put_aside, standing_of
 from bot.learning.versions.register import Register
+from bot.log import log
 from bot.persona import Persona
 from bot.redacting import redact
 from bot.vocabulary import PUBLIC, DraftPage, Example, Passage, Question, Verdict
@@ -127,6 +128,18 @@ async def recheck(
     if register:
         await _remove_pages_of_nothing(journal, register)
     return list(changed.values())
+
+
+async def catch_up(journal: Journal, standing: Standing, find: Find, rules: Rules) -> list[Example]:
+    """Does a `recheck` after documents were read, where there is any example; why it cannot is logged, for what was
+    read stays read."""
+    register = Register(journal.redis, journal.team_id)
+    try:
+        if await journal.has_examples():
+            return await recheck(journal, standing, find=find, register=register, rules=rules)
+    except FootnoteError as error:
+        log.warning("examples_not_rechecked", cause=str(error))
+    return []
 
 
 async def _remove_pages_of_nothing(journal: Journal, register: Register) -> None:

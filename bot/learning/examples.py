@@ -13,7 +13,7 @@ from bot.learning import linting
 from bot.learning.correcting import QUESTION_CHANGED, correct, open_draft_page, recheck
 from bot.learning.held_out import is_held_out
 from bot.learning.judging import EVERYBODY, Rules, audience_of, may_be_read, redacted, trainable, words_of
-from bot.learning.tracing import Standing, forget_person, leave_behind, seen_by
+from bot.learning.tracing import Standing, erase, forget_person, seen_by
 from bot.learning.versions.register import Register
 from bot.persona import Persona, load_persona, training_messages
 from bot.vocabulary import WORKSPACE, Example, ExampleStatus, Verdict
@@ -93,8 +93,7 @@ async def _hold_to_consent(journal: Journal, entry: Entry, verdicts: Iterable[Ve
 async def _revoke(journal: Journal, ids: Iterable[str]) -> None:
     there = [id for id in ids if await journal.example(id)]
     if there:
-        await journal.erase_examples(there)
-        await leave_behind(journal, there, "example revoked")
+        await erase(journal, there, "example revoked")
 
 
 async def refuse(journal: Journal, entry: Entry, user_id: str) -> None:

@@ -3,7 +3,7 @@ examples that rest on it are put aside or erased, and every dataset and model th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.journal import Journal
@@ -99,6 +99,8 @@ class Forgotten:
     page_ids: tuple[str, ...]
     datasets: tuple[Dataset, ...]
     versions: tuple[ModelVersion, ...]
+    copies: tuple[str, ...] = ()
+    """Files elsewhere that hold it, for somebody to delete: uploads at a tuner."""
 
 
 async def forget_person(journal: Journal, register: Register, user_id: str) -> Forgotten:
@@ -115,12 +117,37 @@ async def forget_person(journal: Journal, register: Register, user_id: str) -> F
         elif user_id in (*one.liked_by, one.reviewed_by):
             await journal.change_example(one.id, lambda example: _without(example, user_id))
     pages = [page.id for page in await register.draft_pages() if page.owner == user_id or page.id in waited_for]
-    datasets, versions = await seen_by(register, erased)
-    await journal.erase_examples(erased)
+    datasets, versions, copies = await erase(journal, erased, "examples forgotten")
     for id in pages:
         await register.remove_draft_page(id)
     await journal.forget_person(user_id)
-    return Forgotten(tuple(erased), tuple(pages), tuple(datasets), tuple(versions))
+    return Forgotten(tuple(erased), tuple(pages), tuple(datasets), tuple(versions), tuple(copies))
+
+
+async def erase(journal: Journal, ids: Sequence[str], what: str) -> tuple[list[Dataset], list[ModelVersion], list[str]]:
+    """Erases examples with every copy of them that waits in Redis (a gate's answers, datasets to be uploaded, whose
+    jobs end); notes and gives the datasets and versions that saw them, and where else copies are."""
+    register = Register(journal.redis, journal.team_id)
+    await journal.erase_examples(ids)
+    datasets, versions = await leave_behind(journal, ids, what)
+    copies = []
+    for digest in [one.digest for one in datasets]:
+        await register.call(register.redis.delete(register.key("tuning-file", digest)))
+        job = await register.job(digest)
+        if job and job.file_id:
+            copies.append(f"{job.file_id} at {job.server or job.endpoint}, the upload of the dataset {digest[:12]}")
+        if job and not job.has_ended and not job.job_id:
+            problem = "An example of its dataset was erased; `train start` makes another one without it."
+            await register.keep_job(job.model_copy(update={"status": "failed", "problem": problem}))
+    for key in await register.call(_all(register.redis.scan_iter(match=register.key("gate", "*"), count=1_000))):
+        fields = await register.call(register.redis.hkeys(key))
+        if gone := [one for one in fields if one.partition(" ")[2].partition("/")[0] in ids]:
+            await register.call(register.redis.hdel(key, *gone))
+    return datasets, versions, copies
+
+
+async def _all(keys: AsyncIterator[str]) -> list[str]:
+    return [key async for key in keys]
 
 
 def _without(example: Example, user_id: str) -> Example:

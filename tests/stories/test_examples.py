@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from bot.errors import TellUser, TryAgain
+from bot.errors import LibraryUnavailable, TellUser, TryAgain
 from bot.journal import Entry, Journal, example_id, now
 from bot.learning import examples
+from bot.learning.correcting import catch_up
 from bot.learning.examples import Rules
 from bot.learning.judging import redacted
 from bot.learning.nearest import Nearest
@@ -26,6 +27,7 @@ from bot.vocabulary import (
     ModelVersion,
     Passage,
     Question,
+    TuningJob,
     Verdict,
 )
 from tests import lessons
@@ -519,9 +521,52 @@ async def test_a_person_who_asks_is_forgotten(journal: Journal, register: Regist
     assert await register.draft_pages() == []
 
 
+async def test_copies_that_wait_elsewhere_go_with_what_is_forgotten(
+    journal: Journal, register: Register, memory: Memory
+) -> None:
+    """Answers of a gate, a dataset that waits for its upload, the job on it; what was uploaded is named."""
+    own = await liked(journal, await said(journal), NOAH)
+    assert own
+    await trained_on(register, own.id)
+    uploaded = TuningJob(
+        dataset="digest", base="base", server="tuner.example", file_id="file-1", created_at=now(), updated_at=now()
+    )
+    await register.keep_job(uploaded)
+    await memory.redis.set(register.key("tuning-file", "digest"), "bytes")
+    answers: dict[Any, Any] = {
+        f"v1 {own.id}": "own",
+        f"v1 {own.id}/injection": "own",
+        "v1 ex-other": "of somebody else",
+    }
+    await memory.redis.hset(register.key("gate", "g"), mapping=answers)
+    gone = await examples.forget_person(journal, register, MAYA)
+    assert await memory.redis.hgetall(register.key("gate", "g")) == {"v1 ex-other": "of somebody else"}
+    assert not await memory.redis.exists(register.key("tuning-file", "digest"))
+    job = await register.job("digest")
+    assert job and job.status == "failed" and "erased" in (job.problem or "")
+    assert gone.copies == ("file-1 at tuner.example, the upload of the dataset digest",)
+
+
+async def test_after_a_sync_examples_are_held_against_the_new_pages(journal: Journal) -> None:
+    """Nothing is looked up where there is no example; a library that is away fails nothing."""
+    example, library = await liked(journal, await said(journal)), FakeLibrary(KEYS)
+    assert example
+    library.passages = []
+    (aside,) = await catch_up(journal, library.standing, library.find, Rules())
+    assert aside.status == "quarantined"
+
+    async def away(passages: Sequence[Passage]) -> Mapping[str, tuple[str, str]]:
+        raise LibraryUnavailable("away")
+
+    assert await catch_up(journal, away, library.find, Rules()) == []
+    await journal.erase_examples([example.id])
+    assert await catch_up(journal, None, library.find, Rules()) == []  # type: ignore[arg-type]
+
+
 async def everything(memory: Memory) -> list[str]:
     """All that is stored, as text."""
-    readers: dict[Any, str] = {"string": "get", "hash": "hgetall", "zset": "zrange", "list": "lrange", "set": "smembers"}
+    readers: dict[Any, str] = {"string": "get", "hash": "hgetall", "set": "smembers"}
+    readers |= {"zset": "zrange", "list": "lrange"}
     found = []
     async for key in memory.redis.scan_iter("footnote:*"):
         read = getattr(memory.redis, readers[await memory.redis.type(key)])
