@@ -132,4 +132,5 @@ async def compare(
         timeout_s=how.get("timeout_s", 5),
         deadline_s=how.get("deadline_s", 5),
         nearest=how.get("nearest"),
+        taught=how.get("taught", ()),
     )

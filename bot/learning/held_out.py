@@ -8,10 +8,21 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 from zlib import crc32
 
 from bot.claims import STOP, stem
 from bot.vocabulary import Example
+
+
+class Asking(Protocol):
+    """Something with a question."""
+
+    @property
+    def question(self) -> str: ...
+
+
+A = TypeVar("A", bound=Asking)
 
 SHARE = 0.2
 NEAR = 0.7
@@ -37,6 +48,13 @@ def unlike(question: str, examples: Sequence[Example]) -> list[Example]:
     """Gives the examples that do not ask nearly the same as a question, and so do not show its answer."""
     near = set(near_duplicates(question, [one.question for one in examples]))
     return [one for index, one in enumerate(examples) if index not in near]
+
+
+def unseen(asked: Sequence[A], taught: Iterable[Example]) -> list[A]:
+    """Gives what asks nothing that an example nearly asks on which a model was trained: questions to measure on are
+    added after a training, too."""
+    known = Neighbours(one.question for one in taught)
+    return [one for one in asked if not known.of(one.question)]
 
 
 class Neighbours:

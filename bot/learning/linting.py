@@ -19,8 +19,9 @@ from bot.sentences import Splitter, lead_and_body
 from bot.vocabulary import Example, Passage
 
 LONGEST_QUESTION = 4_000
-LONGEST_EXAMPLE = 30_000
-"""Characters of question, passages and answer: some 7,500 tokens, what a small model that is tuned can read."""
+LONGEST_EXAMPLE = 12_000
+"""Characters of question, passages and answer: some 3,000 tokens of English, which with an answer fit into the 4,096
+that the tuner of one's own serves."""
 _SHOWN = 80
 
 

@@ -20,6 +20,7 @@ from bot.errors import TellUser
 from bot.evaluating import Asked
 from bot.learning.arms import Arm
 from bot.learning.cases import Case, prepare
+from bot.learning.held_out import unlike, unseen
 from bot.learning.matrix_figures import figures
 from bot.learning.speaking import Speaker, Speech
 from bot.learning.versions.measures import CHARACTERS_PER_TOKEN
@@ -67,6 +68,7 @@ async def run_matrix(
     audience: str,
     kept: Path | None = None,
     nearest: Nearest | None = None,
+    taught: Sequence[Example] = (),
     timeout_s: float = 20,
     deadline_s: float = 45,
     progress: Progress = lambda done, total, label: None,
@@ -74,17 +76,23 @@ async def run_matrix(
     """Asks every arm every question and gives `{"arms", "summary", "differences", "claims", "recommendations",
     "answers", "cases"}`; see `matrix_figures.figures`. Differences are against the first arm.
 
-    `endpoint` gives base URL and key of an arm. Raises TellUser when an arm cannot be opened, or nothing can be asked.
+    `endpoint` gives base URL and key of an arm. What asks nearly the same as one of `taught`, on which tuned arms were
+    trained, is not asked; `trained_on` counts it.
+
+    Raises TellUser when an arm cannot be opened, or nothing can be asked.
     """
     if any(arm.nearest for arm in arms) and nearest is None:
         raise TellUser("An arm shows the nearest examples, and there is no approved one yet.")
+    strange = unseen(asked, taught)
+    if asked and not strange:
+        raise TellUser("The tuned arms were trained on each of these questions, so that they would tell nothing.")
     async with AsyncExitStack() as stack:
         speakers = []
         for arm in arms:
             speakers.append(Speaker(arm, persona, endpoint, timeout_s=timeout_s))
             stack.push_async_callback(speakers[-1].aclose)
         cases = await prepare(
-            asked, find=find, team_id=team_id, readable=readable, audience=audience, progress=progress
+            strange, find=find, team_id=team_id, readable=readable, audience=audience, progress=progress
         )
         if not any(case.passages for case in cases):
             raise TellUser("The library holds nothing on these questions that may be read here.")
@@ -93,7 +101,8 @@ async def run_matrix(
         place = Question(id=f"{team_id}:matrix", team_id=team_id, text="", readable=readable(audience))
         run = _Run(place, persona, _Kept(kept), nearest, deadline_s)
         given = await _ask_all(cases, speakers, run, progress)
-    return figures(cases, arms, given, persona, asked=len(asked))
+    found = figures(cases, arms, given, persona, asked=len(strange))
+    return {**found, "trained_on": len(asked) - len(strange)}
 
 
 @dataclass(frozen=True)
@@ -145,10 +154,9 @@ def _given_up(case: Case, arm: str) -> Given:
 
 
 async def _strange(nearest: Nearest, question: Question, case: Case, count: int) -> list[Example]:
-    """The nearest examples that are not the very question, which would show its answer, and that may be read here."""
+    """The nearest examples that ask something else, for others would show the answer, and that may be read here."""
     examples = await nearest(count + 2)(question, _found(case, case.passages))
-    words = question.text.lower().split()
-    strange = [one for one in examples if one.question.lower().split() != words]
+    strange = unlike(case.query, unlike(question.text, examples))
     return [one for one in strange if one.audience in question.readable][-count:]
 
 
@@ -162,7 +170,8 @@ def _key(speech: Speech, persona: Persona) -> str:
     arm = speech.speaker.arm.model_dump(mode="json", include=fields)
     passages = [[one.title, one.section, one.text] for one in speech.passages]
     turns = [turn.model_dump() for turn in speech.history]
-    asked = [speech.question, speech.query, turns, [one.id for one in speech.shown]]
+    shown = [[one.question, one.answer, [each.text for each in one.passages]] for one in speech.shown]
+    asked = [speech.question, speech.query, turns, shown]
     return sha256(json.dumps([arm, asked, passages, persona.model_dump()], sort_keys=True).encode()).hexdigest()
 
 

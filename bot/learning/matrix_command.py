@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bot.shell import AudienceOption, json_bytes, load_settings, readable, run, writable, write
-from bot.vocabulary import WORKSPACE
+from bot.vocabulary import PUBLIC, WORKSPACE
 
 if TYPE_CHECKING:
     from bot.answering import Demonstrate
@@ -50,16 +50,23 @@ def matrix(
 
     settings = load_settings(log_level="CRITICAL")
     file = report or settings.data_dir / "matrix.html"
+    answers = file.with_suffix(".answers.jsonl")
+    is_private = audience not in (PUBLIC, WORKSPACE)
 
     async def measure() -> dict[str, Any]:
         from bot.learning.arms import read_arms
 
         asked = read_questions(questions)[:limit]
         given = read_arms(arms) if arms else None
+        if is_private:
+            _keep_private(answers)
         with progress_bar() as progress:
-            return await matrix_of(settings, asked, given, audience, file.with_suffix(".answers.jsonl"), progress)
+            return await matrix_of(settings, asked, given, audience, answers, progress)
 
     result = run(measure())
+    for shown in (file, as_json):
+        if is_private and shown and str(shown) != "-":
+            _keep_private(shown)
     write(file, page(result).html().encode())
     run(_note(settings, result))
     if as_json:
@@ -67,6 +74,13 @@ def matrix(
     if str(as_json) != "-":
         print_matrix(result)
     typer.echo(f"The page is {file}.", err=True)
+
+
+def _keep_private(file: Path) -> None:
+    """Lets nobody but the operator read a file with what not everyone may read, before there is a word in it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600)
+    file.chmod(0o600)
 
 
 async def _note(settings: Settings, result: dict[str, Any]) -> None:
@@ -98,6 +112,7 @@ async def matrix_of(
     """Opens what a matrix needs and runs it, with the configured arms where none are given; see `matrix.run_matrix`."""
     from bot.learning.arms import configured_arms
     from bot.learning.matrix import run_matrix
+    from bot.learning.versions.gate import taught_to
     from bot.learning.versions.register import Register
     from bot.wiring import demonstrations, endpoint_of, has_model_server, open_asking, open_journal
 
@@ -108,11 +123,15 @@ async def matrix_of(
 
     async with AsyncExitStack() as stack:
         team_id, thinking = await stack.enter_async_context(open_asking(settings))
-        versions, jobs, nearest = [], [], None
-        if has_model_server(settings) or any(arm.nearest for arm in arms or ()):
+        versions, jobs, taught, nearest = [], [], [], None
+        if has_model_server(settings) or any(arm.nearest or arm.tuned for arm in arms or ()):
             memory, journal = await stack.enter_async_context(open_journal(settings, team_id))
             known = Register(memory.redis, team_id)
             versions, jobs = await known.versions(), await known.jobs()
+            compared = arms or configured_arms(settings, versions, jobs)
+            models = {arm.model for arm in compared}
+            tuned = [one.id for one in versions if one.model in models]
+            taught = await taught_to(known, tuned, await journal.examples())
             if await journal.examples("approved"):
 
                 @cache
@@ -131,6 +150,7 @@ async def matrix_of(
             audience=audience,
             kept=kept,
             nearest=nearest,
+            taught=taught,
             timeout_s=settings.model_timeout_s,
             deadline_s=settings.answer_deadline_s,
             progress=progress,

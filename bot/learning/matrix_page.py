@@ -59,6 +59,8 @@ def _asked(result: Mapping[str, Any]) -> str:
     )
     if left_out := result["left_out"]:
         text += f" {left_out} lines of the file are not asked here: small talk, or not to be answered at this place."
+    if trained_on := result["trained_on"]:
+        text += f" Not asked, as tuned arms were trained on what is nearly the same: {trained_on}."
     if kept := sum(answer["was_kept"] for answer in result["answers"]):
         text += f" {kept} of {len(result['answers'])} answers are kept from an earlier run, with their times."
     if not all(answer["tokens_are_counted"] for answer in result["answers"] if not answer["problem"]):

@@ -105,7 +105,7 @@ def test_an_example_needs_passages_a_question_and_a_bearable_size() -> None:
     assert "It has no question." in problems(good, question="  ")
     assert "more than 4,000" in problems(good, question="Why? " * 1_000)
     long = PLANS.model_copy(update={"text": PLANS.text + " And so on." * 4_000})
-    assert "characters with its passages, more than 30,000" in problems(good, passages=(long,))
+    assert "characters with its passages, more than 12,000" in problems(good, passages=(long,))
 
 
 def test_the_format_is_the_personas() -> None:

@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 from bot.answering import Demonstrate
+from bot.errors import TellUser
 from bot.evaluating import Asked
 from bot.learning.matrix_page import lines, page, print_matrix
 from bot.vocabulary import Example, Found, Question
+from tests.examination import held_out
 from tests.matrix_bench import (
     LIMITS,
     PERSONA,
@@ -316,6 +318,7 @@ async def test_nearest_examples_are_shown_but_never_the_question_itself(servers:
         example("Where is it?", "Hidden one [1].", "channel:C9"),
         example("How big is a ledger?", "Shown one [1]."),
         example("what is the STAMP limit?", "The very answer [1]."),
+        example("And what is the limit of the stamp, please?", "The very answer [1]."),
     ]
 
     def nearest(count: int) -> Demonstrate:
@@ -328,6 +331,41 @@ async def test_nearest_examples_are_shown_but_never_the_question_itself(servers:
     prompts = [json.dumps(one["messages"]) for one in servers.reading.requests[1:]]
     assert prompts and all("Shown one" in prompt for prompt in prompts)
     assert not any("The very answer" in prompt or "Hidden one" in prompt for prompt in prompts)
+
+
+async def test_no_tuned_arm_is_asked_what_it_was_trained_on(servers: Servers) -> None:
+    """It would know that by heart; the page says how many questions that leaves out."""
+    taught = held_out(1).model_copy(update={"question": "And what is the limit of the stamp?"})
+    result = await compare(
+        [arm(servers.reading, "reader", tuned=True)], questions(("stamp", "ledger")), taught=[taught]
+    )
+    assert result["trained_on"] == 1
+    assert {case["id"].split("~")[0] for case in result["cases"]} == {"ledger"}
+    assert "nearly the same: 1." in page(result).html()
+    with pytest.raises(TellUser, match="trained on each"):
+        await compare([arm(servers.reading, "reader", tuned=True)], questions(("stamp",)), taught=[taught])
+
+
+async def test_an_answer_to_other_demonstrations_is_another_one(servers: Servers, tmp_path: Path) -> None:
+    """An example was corrected: its id is the same, and what a model makes of it is not."""
+    shown = held_out(1)
+
+    def nearest(count: int) -> Demonstrate:
+        async def show(question: Question, found: Found) -> list[Example]:
+            return [shown]
+
+        return show
+
+    async def asked() -> int:
+        kept = tmp_path / "kept.jsonl"
+        asking = [arm(servers.reading, "shown", nearest=1)]
+        result = await compare(asking, questions(("stamp",)), nearest=nearest, kept=kept)
+        return sum(not one["was_kept"] for one in result["answers"])
+
+    first = await asked()
+    assert first and await asked() == 0
+    shown = shown.model_copy(update={"answer": "It is another one [1]."})
+    assert await asked() == first
 
 
 async def test_what_is_no_question_for_the_documents_is_not_asked(servers: Servers) -> None:
@@ -413,6 +451,16 @@ async def test_without_a_file_the_configured_model_is_compared(servers: Servers,
     assert status == 0, problem
     assert [one["name"] for one in json.loads(out)["arms"]] == ["full prompt", "plain", "grammar", "quoting"]
     assert (library / "data" / "matrix.html").exists()
+
+
+async def test_what_not_everyone_may_read_is_for_the_operators_eyes(library: Path) -> None:
+    """The page and the answers of a channel's matrix can be read by no other user of the machine."""
+    files = [library / f"page.{ending}" for ending in ("html", "answers.jsonl", "json")]
+    files[0].write_text("an older page that everybody could read")
+    arguments = ("--report", files[0], "--json", files[2], "--audience", "channel:C1", "--limit", "1")
+    status, _, problem = await in_shell(library, "matrix", library / "questions.jsonl", *arguments)
+    assert status == 0, problem
+    assert [file.stat().st_mode & 0o777 for file in files] == [0o600] * 3
 
 
 async def test_a_wrong_file_of_arms_ends_with_a_sentence(library: Path) -> None:

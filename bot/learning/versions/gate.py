@@ -15,11 +15,12 @@ from datetime import datetime
 from bot.answering import Voice
 from bot.errors import RequestRefused, TellUser
 from bot.journal import Journal, now
+from bot.learning.held_out import unseen
 from bot.learning.tracing import Standing, put_aside
 from bot.learning.versions.health import health_of, signs_of
 from bot.learning.versions.measures import Outcome, Trial
 from bot.learning.versions.register import Register
-from bot.learning.versions.trials import ask, digest_of, held_out_of, trials_of, unseen
+from bot.learning.versions.trials import ask, digest_of, held_out_of, trials_of
 from bot.learning.versions.verdicts import NAMEABLE, GateReport, figures_of, in_words, judge, persona_digest
 from bot.learning.versions.voices import Voices
 from bot.log import log

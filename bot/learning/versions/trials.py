@@ -12,7 +12,7 @@ from bot.answering import LONGEST_ANSWER, Demonstrate, PersonaModel, Prompt, Voi
 from bot.claims import STOP, read, stem
 from bot.errors import Broken, FootnoteError, ModelUnavailable, RequestRefused, TryAgain
 from bot.evaluating import Asked
-from bot.learning.held_out import Neighbours, is_held_out, unlike
+from bot.learning.held_out import is_held_out, unlike
 from bot.learning.linting import unsupported
 from bot.learning.versions.injections import planted
 from bot.learning.versions.measures import CHARACTERS_PER_TOKEN, Outcome, Trial
@@ -52,13 +52,6 @@ def held_out_of(examples: Iterable[Example], persona: Persona) -> list[Trial]:
         and example.audience in EVERYONE
         and example.passages
     ]
-
-
-def unseen(examples: Sequence[Example], taught: Sequence[Example]) -> list[Example]:
-    """Gives the examples that ask nothing which is nearly asked by one that a model was trained on: what is held out
-    grows after a training, and may hold then what was trained on."""
-    known = Neighbours(one.question for one in taught)
-    return [one for one in examples if not known.of(one.question)]
 
 
 def unanswerable_of(trials: Sequence[Trial]) -> list[Trial]:
