@@ -6,7 +6,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from pathlib import Path
 from typing import Any
+
+_RETRIES = "docket.dependencies"
+CAUSE_CHARACTERS = 500
+_PLACES = 12
 
 _waiting: list[str] = []
 """The level of a log that is to be set up with its first line."""
@@ -32,7 +38,34 @@ def set_up(level: str, *, at_first_line: bool = False) -> None:
         _waiting[:] = [level]
     else:
         _configure(level)
+    logging.getLogger(_RETRIES).addFilter(_is_news)
     logging.basicConfig(level=max(_number(level), logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
+
+
+def trouble(error: BaseException) -> dict[str, Any]:
+    """Gives what may be logged of an error: its cause, without what people wrote, and the places that it came by, the
+    innermost last (`desk.py:173`)."""
+    places = [f"{Path(one.filename).name}:{one.lineno}" for one in traceback.extract_tb(error.__traceback__)]
+    return {"cause": cause_of(error), "at": " ".join(places[-_PLACES:])}
+
+
+def cause_of(error: BaseException) -> str:
+    """Names an error in one line, redacted. An error of pydantic's repeats what it was given: of that only stays what
+    is wrong with it, and where."""
+    from pydantic import ValidationError
+
+    from bot.redacting import redact
+
+    said = str(error)
+    if isinstance(error, ValidationError):
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)
+        said = f"{error.title}: " + ", ".join(f"{'.'.join(map(str, one['loc']))} {one['type']}" for one in wrong)
+    return redact(f"{type(error).__name__}: {said}")[:CAUSE_CHARACTERS]
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a job is tried again for a reason that `worker` has not told in a line of its own."""
+    return not (record.exc_info and getattr(record.exc_info[0], "__name__", "") == "ForcedRetry")
 
 
 def _configure(level: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from bot.doctor import Finding
 from bot.errors import Broken, FootnoteError, TellUser, TryAgain
-from bot.log import log
+from bot.log import log, trouble
 from bot.settings import LOCAL_TEAM, Settings
 from bot.vocabulary import PUBLIC, Answer, Endpoint, Example, IngestReport, Question, TuningJob
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bot.persona import Persona
     from retrieval.library import Library
 
+PAUSE_S = 60
+"""Seconds before what broke beside the work is begun anew."""
 DRAIN_S = 22
 """Seconds that running answers get to end after SIGTERM: platforms kill after 30."""
 
@@ -362,9 +364,9 @@ async def run_worker(settings: Settings) -> None:
         gate = gate_duty(thinking.voices, register, journal, thinking.persona, standing, learning.gate_told)
         following = Following(tuning, queue, learning.tuning_ended)
         schedule = Schedule(queue, partial(thinking.library.due, identity.team_id), sync)
-        await stack.enter_async_context(_beside(schedule.keep()))
+        await stack.enter_async_context(beside(schedule.keep))
         await stack.enter_async_context(
-            _beside(end_dates.watch(register, partial(end_of, settings), settings.persona_model))
+            beside(partial(end_dates.watch, register, partial(end_of, settings), settings.persona_model))
         )
         await _warm_up(thinking.library, identity.team_id)
         await following.take_up()
@@ -403,9 +405,19 @@ async def until_stopped(running: Awaitable[None] | None = None) -> None:
 
 
 @asynccontextmanager
-async def _beside(watching: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Lets something run until the block ends."""
-    task = asyncio.create_task(watching)
+async def beside(watching: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Lets something run until the block ends. What ends before is logged and begun anew after a pause, for nobody
+    would miss it."""
+
+    async def keep() -> None:
+        while True:
+            try:
+                await watching()
+            except Exception as error:  # a loop of ours, like the worker's: a bug must not end it unseen
+                log.error("background_failed", again_in_s=PAUSE_S, **trouble(error))
+            await asyncio.sleep(PAUSE_S)
+
+    task = asyncio.create_task(keep())
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from bot.errors import Broken, TryAgain
 from bot.journal import Failure, Journal, now
-from bot.redacting import redact
+from bot.log import cause_of, trouble
 
 if TYPE_CHECKING:
     from docket import Docket
@@ -26,8 +26,6 @@ ATTEMPTS = 9
 FIRST_DELAY_S = 2
 KILLS = 7
 """A job may be unlucky in several restarts before it is suspected of killing its worker."""
-
-CAUSE_CHARACTERS = 500
 
 log = structlog.get_logger()
 
@@ -146,12 +144,12 @@ class Queue:
         return True
 
     async def _give_up(self, job: Job, error: Exception) -> None:
-        log.error("job_given_up", kind=job.kind, key=job.key, exc_info=error)
+        log.error("job_given_up", kind=job.kind, key=job.key, **trouble(error))
         duty = self._duties.get(job.kind)
         if duty and duty.apology:
             await self.add(duty.apology, job.payload, key=f"{job.key}#apology", thread=job.thread)
-        cause = redact(f"{type(error).__name__}: {error}")[:CAUSE_CHARACTERS]
-        await self._journal.give_up(Failure(kind=job.kind, payload=job.payload, cause=cause, at=now()))
+        failure = Failure(kind=job.kind, payload=job.payload, cause=cause_of(error), at=now())
+        await self._journal.give_up(failure)
         await self._journal.ended(job.key)
 
 

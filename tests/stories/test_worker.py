@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
-from bot import worker
+from bot import wiring, worker
 from bot.errors import Broken, SlackUnavailable
 from bot.journal import Failure, Journal
+from bot.log import set_up
 from bot.memory import Memory
 from bot.worker import KILLS, Duty, Queue, open_queue
 from tests.nouns import TEAM
@@ -123,6 +126,69 @@ async def test_what_can_never_work_is_not_tried_again(queue: Queue, journal: Jou
             await eventually(dead_letters(journal, number + 1))
             await eventually(lambda: is_idle(queue))
         assert len(answer.begun) == 1
+
+
+async def test_the_log_of_a_job_given_up_holds_nothing_that_people_wrote(queue: Queue, journal: Journal) -> None:
+    """An error of pydantic's repeats its input, and any other may hold a secret: what is logged is what is wrong, and
+    the places that it came by."""
+
+    async def misread(payload: str) -> None:
+        Failure.model_validate({"kind": ["my confidential question"]})
+
+    leaks = Doing(Broken("maya@example.com cannot be reached"))
+    with capture_logs() as logs:
+        async with working(queue, answer=Duty(misread), tell=Duty(leaks)):
+            await queue.add("answer", "question", key=KEY, thread="C:1")
+            await queue.add("tell", "question", key=f"{KEY}2", thread="C:2")
+            failures = await eventually(dead_letters(journal, 2))
+            await eventually(lambda: is_idle(queue))
+    lines = {line["kind"]: line for line in logs if line["event"] == "job_given_up"}
+    assert "ValidationError: Failure: kind string_type" in lines["answer"]["cause"]
+    assert "test_worker.py:" in lines["answer"]["at"] and "worker.py:" in lines["answer"]["at"]
+    assert lines["tell"]["cause"] == "Broken: ⟨email 1⟩ cannot be reached"
+    assert {failure.cause for failure in failures} == {line["cause"] for line in lines.values()}
+    assert "confidential" not in str(logs) and "maya@" not in str(logs)
+
+
+@pytest.fixture
+def log_is_set_up() -> Iterator[None]:
+    set_up("INFO")
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("log_is_set_up")
+async def test_a_job_that_is_tried_again_is_one_line_in_the_log(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+    """The queue would add an error with its payload and a traceback that tells nothing."""
+    answer = Doing(SlackUnavailable("down"), times=2)
+    with capture_logs() as logs:
+        async with working(queue, answer=Duty(answer)):
+            await queue.add("answer", "question", key=KEY, thread="C:1")
+            await eventually(answer.is_done)
+            await eventually(lambda: is_idle(queue))
+    assert [line["event"] for line in logs] == ["job_failed"] * 2
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_what_breaks_beside_the_work_is_told_and_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in the schedule must not end it for the rest of the worker's life."""
+    monkeypatch.setattr(wiring, "PAUSE_S", 0.01)
+    begun = 0
+
+    async def watch() -> None:
+        nonlocal begun
+        begun += 1
+        if begun < 3:
+            raise ZeroDivisionError("a bug")
+        await asyncio.Event().wait()
+
+    async def has_begun_anew() -> bool:
+        return begun == 3
+
+    with capture_logs() as logs:
+        async with wiring.beside(watch):
+            await eventually(has_begun_anew)
+    assert [(line["event"], line["cause"]) for line in logs] == [("background_failed", "ZeroDivisionError: a bug")] * 2
 
 
 # Telling people

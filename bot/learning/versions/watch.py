@@ -14,7 +14,7 @@ from bot.errors import FootnoteError, TellUser
 from bot.learning.versions.gate import reports
 from bot.learning.versions.health import Health, Signs, health_of, signs_of, worse_than
 from bot.learning.versions.register import Register, Routing
-from bot.log import log
+from bot.log import log, trouble
 from bot.persona import Persona
 from bot.vocabulary import CONFIGURED, Answer, Question
 
@@ -63,7 +63,7 @@ class Watch:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._looking.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.error("watch_failed", exc_info=error)
+            log.error("watch_failed", **trouble(error))
 
     async def health(self, version: str) -> Health:
         """Gives how a version fared in its last answers."""
