@@ -58,7 +58,7 @@ async def draft(
         async with slots:
             if in_a_row >= PATIENCE:
                 return
-            if await journal.example(id) is None:
+            if not (await journal.example(id) or await journal.was_rejected(id)):
                 example, outcome = await _drafted(id, journal.team_id, asked, answer, audience, readable)
                 in_a_row = in_a_row + 1 if outcome == "failed" else 0
         if example:

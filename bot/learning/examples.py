@@ -4,7 +4,7 @@ This is the door of the room: what else happens to examples can be called from h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bot.errors import TellUser, TryAgain
@@ -15,12 +15,12 @@ from bot.learning.held_out import is_held_out
 from bot.learning.judging import EVERYBODY, Rules, audience_of, may_be_read, redacted, trainable, words_of
 from bot.learning.tracing import Standing, erase, forget_person, seen_by
 from bot.learning.versions.register import Register
-from bot.persona import Persona, load_persona, training_messages
+from bot.persona import Persona, load_persona
 from bot.vocabulary import WORKSPACE, Example, ExampleStatus, Verdict
 
 __all__ = [
-    "WANTED", "Rules", "Standing", "consent", "correct", "edit", "export", "forget_person", "keep", "may_be_read",
-    "progress", "proposed", "question_changed", "recheck", "refuse", "review", "seen_by", "trainable",
+    "WANTED", "Rules", "Standing", "consent", "correct", "edit", "forget_person", "keep", "may_be_read",
+    "progress", "progress_of", "proposed", "question_changed", "recheck", "refuse", "review", "seen_by", "trainable",
 ]  # fmt: skip
 
 WANTED = 500
@@ -242,17 +242,14 @@ def _missing(id: str) -> Example:
 
 
 async def progress(journal: Journal) -> str:
-    """Says how far it is to a persona of one's own: `312 of 500 approved`."""
-    return progress_of(len(await journal.examples("approved")))
+    """Says how far it is to a persona of one's own: see `progress_of`."""
+    return progress_of(await journal.examples("approved"))
 
 
-def progress_of(approved: int) -> str:
-    """Says the same of so many."""
-    return f"{approved} of {WANTED} approved"
-
-
-def export(examples: Iterable[Example], persona: Persona) -> Iterator[dict[str, Any]]:
-    """Gives the training lines of the examples that everyone in the workspace may read, in OpenAI's chat layout."""
-    for example in examples:
-        if may_be_read(example, EVERYBODY):
-            yield {"messages": training_messages(persona, example.question, example.passages, example.answer)}
+def progress_of(examples: Iterable[Example]) -> str:
+    """Says how far it is with these examples, `312 of 500 approved`, and how many of them are never trained on, whoever
+    wrote them: `trainable` looks closer."""
+    approved = [one for one in examples if one.status == "approved"]
+    barred = sum(is_held_out(one) or not may_be_read(one, EVERYBODY) for one in approved)
+    aside = f" ({barred} of them kept for measuring, or not for everyone)" if barred else ""
+    return f"{len(approved)} of {WANTED} approved{aside}"

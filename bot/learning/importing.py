@@ -17,7 +17,7 @@ from bot.answering import Find
 from bot.errors import TellUser
 from bot.journal import Journal, now
 from bot.learning.correcting import grounded
-from bot.learning.judging import EVERYBODY, Rules, audience_of, redacted
+from bot.learning.judging import EVERYBODY, Rules, audience_of, bare, redacted
 from bot.learning.tracing import IMPORTED
 from bot.persona import short_messages
 from bot.progress import Progress
@@ -66,7 +66,8 @@ async def import_file(
     rules: Rules | None = None,
     progress: Progress = lambda done, total, label: None,
 ) -> Imported:
-    """Takes the lines of a file as candidates for those who read `audience`; each refused line has its own reason.
+    """Takes the lines of a file as candidates for those who read `audience`; each refused line has its own reason. An
+    answer that a model is known to have written stays that model's, whatever its line says.
 
     Raises TellUser when the file cannot be read or holds nothing, and LibraryUnavailable; what was taken before stays.
     """
@@ -74,6 +75,7 @@ async def import_file(
     parsed = await asyncio.to_thread(lambda: list(read_lines(file)))
     if not parsed:
         raise TellUser(f"{file} holds no lines.")
+    models = {bare(one.answer): one for one in await journal.examples() if one.provider != "human"}
     added: list[Example] = []
     refused: list[Refused] = []
     known = 0
@@ -83,9 +85,11 @@ async def import_file(
             refused.append(Refused(number, line))
             continue
         id = example_id("import", line.question, line.answer)
-        if await journal.example(id):
+        if await journal.example(id) or await journal.was_rejected(id):
             known += 1
             continue
+        if writer := models.get(bare(line.answer)):
+            line = line.model_copy(update={"produced_by": writer.produced_by, "provider": writer.provider})
         example = rules.judged(await _example(id, journal.team_id, line, find, audience, rules))
         await journal.keep_example(example)
         added.append(example)

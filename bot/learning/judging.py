@@ -93,12 +93,12 @@ def trainable(
     before, which puts aside what rests on a document that has changed."""
     every = list(examples)
     kept = [one for one in every if is_held_out(one) and one.status != "rejected"]
-    questions, answers = Neighbours(one.question for one in kept), {_bare(one.answer) for one in kept}
+    questions, answers = Neighbours(one.question for one in kept), {bare(one.answer) for one in kept}
     usable: list[Example] = []
     refused: list[tuple[Example, str]] = []
     for one in every:
         reason = _refusal(one, persona, providers)
-        if reason is None and (questions.of(one.question) or _bare(one.answer) in answers):
+        if reason is None and (questions.of(one.question) or bare(one.answer) in answers):
             reason = "It is nearly the same as one that is held out."
         if reason is None:
             usable.append(one)
@@ -138,6 +138,6 @@ def _without_doubles(examples: list[Example]) -> tuple[list[Example], list[tuple
     )
 
 
-def _bare(answer: str) -> str:
-    """An answer's letters and digits, without its marks."""
+def bare(answer: str) -> str:
+    """Gives an answer's letters and digits, without its marks: the same for the same words."""
     return "".join(sign for sign in linting.without_marks(answer).lower() if sign.isalnum())

@@ -17,9 +17,11 @@ from bot.learning import drafting, examples, importing
 from bot.learning.drafting import Drafted
 from bot.learning.importing import Imported
 from bot.learning.tracing import IMPORTED
+from bot.learning.tuning.datasets import lines
 from bot.memory import Memory
 from bot.persona import load_persona, training_messages
 from bot.vocabulary import Answer, Passage, Question
+from tests import lessons
 from tests.nouns import PASSAGE, TEAM, answered
 from tests.running_bot import RunningBot
 from tests.small_library import bot_that_knows, page
@@ -112,6 +114,16 @@ async def test_who_wrote_it_is_said_or_it_counts_as_a_persons(journal: Journal, 
     said = line("How do I reset an API key?", "Open Settings.", produced_by="gpt-9", provider="api.openai.com")
     (example,) = (await imported(journal, tmp_path, said)).added
     assert (example.produced_by, example.provider) == ("gpt-9", "api.openai.com")
+
+
+async def test_an_export_that_comes_back_is_still_the_models(journal: Journal, tmp_path: Path) -> None:
+    """An answer that is known keeps its writer, whatever the file says or leaves out."""
+    known = lessons.example(1, passages=(PASSAGE,), produced_by="gpt-9", provider="api.openai.com")
+    await journal.keep_example(known)
+    (exported,) = lines([known], load_persona(), held_out=True)
+    said = line("How may I do it?", known.answer.replace(" [1]", ""), produced_by="me", provider="human")
+    for example in (await imported(journal, tmp_path, exported.strip(), said)).added:
+        assert (example.produced_by, example.provider) == ("gpt-9", "api.openai.com")
 
 
 async def test_an_import_sees_only_what_its_readers_may_read(journal: Journal, tmp_path: Path) -> None:
@@ -266,6 +278,7 @@ async def test_the_shell_imports_drafts_reviews_and_forgets(bot: RunningBot, tmp
     text = await bot.cli("train", "review", "--edit", left["id"], "--answer", "To reset an API key, open Settings.")
     assert "open Settings [1]." in text and "1 wait for review" in text
     assert len(await bot.exported("approved")) == 2
+    await bot.cli("train", "forget", "bob", status=2)
     assert "0 examples" in await bot.cli("train", "forget", "U0NOBODY")
     await bot.cli("train", "review", "--edit", "ex-1", status=2)
     await bot.cli("train", "review", "--approve", "ex-none", status=2)

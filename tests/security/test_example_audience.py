@@ -14,6 +14,7 @@ from bot.journal import Journal
 from bot.learning import examples
 from bot.learning.nearest import Nearest
 from bot.learning.tuning import datasets
+from bot.learning.tuning.datasets import lines
 from bot.learning.versions import trials
 from bot.learning.versions.register import Register
 from bot.memory import Memory
@@ -94,7 +95,7 @@ def test_no_canary_is_in_a_dataset_or_an_export() -> None:
     assert CANARY not in "".join(reason for _, reason in refused)
     for kind in ("sft", "dpo", "kto"):
         assert CANARY.encode() not in datasets.build(usable, PERSONA, kind)[1]
-    assert CANARY not in json.dumps(list(examples.export(every, PERSONA)))
+    assert CANARY not in b"".join(lines(every, PERSONA, held_out=True)).decode()
 
 
 def test_no_canary_of_a_channels_own_is_in_a_trial() -> None:

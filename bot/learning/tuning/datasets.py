@@ -13,8 +13,9 @@ from typing import Any, Literal
 from bot.journal import now
 from bot.learning.examples import WANTED
 from bot.learning.held_out import is_held_out
+from bot.learning.judging import EVERYBODY, may_be_read
 from bot.persona import Persona, short_messages, training_messages
-from bot.vocabulary import PUBLIC, WORKSPACE, Dataset, Example
+from bot.vocabulary import Dataset, Example
 
 Kind = Literal["sft", "dpo", "kto"]
 
@@ -47,12 +48,15 @@ def build(examples: Iterable[Example], persona: Persona, kind: Kind = "sft") -> 
     return dataset, content
 
 
-def lines(examples: Iterable[Example], persona: Persona, kind: Kind = "sft") -> Iterator[bytes]:
+def lines(
+    examples: Iterable[Example], persona: Persona, kind: Kind = "sft", *, held_out: bool = False
+) -> Iterator[bytes]:
     """Gives the JSON lines of examples, in the order of the examples: for `sft` OpenAI's chat layout, one line each;
     for `dpo` OpenAI's preference layout, one line for each correction; for `kto` TRL's rows of prompt, completion and
-    label, and so two for a correction. Left out: what is held out, and what not everyone in the workspace may read."""
+    label, and so two for a correction. Left out: what is held out, unless it is only to be shown, and what not everyone
+    in the workspace may read."""
     for example in examples:
-        if example.audience in (PUBLIC, WORKSPACE) and not is_held_out(example):
+        if may_be_read(example, EVERYBODY) and (held_out or not is_held_out(example)):
             yield from (_line(value) for value in _LAYOUTS[kind](example, persona))
 
 
