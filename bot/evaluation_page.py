@@ -51,9 +51,10 @@ def page(result: Mapping[str, Any], questions: Sequence[Asked], kept: Mapping[st
             partial(draw_risk, curves=[("confidence", OURS, confidence, right)]),
             "Wrong answers among the most confident questions, by how many those are",
         )
-        shown.plot(
-            partial(draw_reliability, confidence=confidence, right=right), "Confidence, and what came of it", height=3.2
-        )
+    answered = [pair for pair in zip(questions, results, strict=True) if pair[1]["status"] == "answered"]
+    if said := judge([asked for asked, _ in answered], [one for _, one in answered]):
+        draw = partial(draw_reliability, confidence=[told for told, _ in said], right=[not wrong for _, wrong in said])
+        shown.plot(draw, "Confidence of the answers, and how many cite a right page", height=3.2)
     if times := _timings(results):
         shown.heading("Time").plot(partial(_latency, times=times), "Milliseconds of each part of an answer")
     if "steps" in result:
