@@ -145,6 +145,7 @@ def _miss(shown: Report, asked: Asked, found: Sequence[str], hits: Sequence[Hit]
         _text(hits[0]) if hits else "",
         f"{where}: {right.passage.document_id if right else ', '.join(asked.gold_doc_ids)}",
         _text(right) if right else "",
+        is_marked=False,
     )
 
 

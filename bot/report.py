@@ -45,8 +45,13 @@ class Report:
         svg = drawn.getvalue()
         return self._add("plot", svg=svg[svg.index("<svg") :], caption=caption)
 
-    def sides(self, title: str, left_name: str, left: str, right_name: str, right: str) -> Self:
-        """Sets two texts side by side and marks the words in which they differ."""
+    def sides(
+        self, title: str, left_name: str, left: str, right_name: str, right: str, *, is_marked: bool = True
+    ) -> Self:
+        """Sets two texts side by side and marks the words in which they differ, where they are versions of one."""
+        if not is_marked:
+            plain = {"left": [(False, left)], "right": [(False, right)]}
+            return self._add("sides", title=title, left_name=left_name, right_name=right_name, **plain)
         ours, theirs = left.split(" "), right.split(" ")
         matcher = difflib.SequenceMatcher(None, ours, theirs, autojunk=False)
         marked: tuple[list[tuple[bool, str]], list[tuple[bool, str]]] = ([], [])

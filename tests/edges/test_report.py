@@ -53,3 +53,12 @@ def test_the_same_figures_give_the_same_page(tmp_path: Path) -> None:
         return (tmp_path / "deep" / "report.html").read_text(encoding="utf-8")
 
     assert made() == made()
+
+
+def test_texts_that_are_no_versions_of_each_other_are_not_marked() -> None:
+    """They differ everywhere, and marks would only make them hard to read."""
+    told = ("Title", "left", "one text", "right", "another")
+    assert "<del>" in Report("Sides").sides(*told).html()
+    html = Report("Sides").sides(*told, is_marked=False).html()
+    assert "<del>" not in html and "<ins>" not in html
+    assert "one text" in html and "another" in html
