@@ -701,4 +701,20 @@ async def test_progress_says_how_far_it_is(journal: Journal) -> None:
     """In the words that Slack and the shell show."""
     await approved(journal, 1)
     assert await examples.progress(journal) == "1 of 500 approved"
+    await approved(journal, 2, thread=lessons.thread(2, held_out=True))
+    await approved(journal, 3, audience="channel:C1")
+    await approved(journal, 4, status="candidate")
+    assert (await examples.progress(journal)) == "3 of 500 approved (2 of them kept for measuring, or not for everyone)"
+
+
+async def test_only_what_has_changed_is_parsed_again(journal: Journal) -> None:
+    """Thousands of examples are looked at with every press of a button."""
+    for number in range(3):
+        await approved(journal, number)
+    before = await journal.examples()
+    await approved(journal, 1, liked_by=(NOAH,))
+    await journal.erase_examples([before[2].id])
+    after = await journal.examples()
+    assert [one.liked_by for one in after] == [(MAYA,), (NOAH,)]
+    assert after[0] is before[0] and after[1] is not before[1]
     assert example_id("q") != example_id("q", is_correction=True)
