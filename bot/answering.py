@@ -67,6 +67,8 @@ class Voice:
     prompt: PromptStyle = "full"
     version: str = CONFIGURED
     demonstrate: Demonstrate | None = None
+    instead: Voice | None = None
+    """Who answers when this one's server refuses it before anything was said."""
 
 
 class Reply(Protocol):
@@ -117,6 +119,7 @@ class _Work:
         self.completion = ""
         self.left_out = 0
         self.stopped: Exception | None = None
+        self.passed_over: tuple[str, ...] = ()
 
     def without_search(self) -> Answer | None:
         """Answers what is no question, or too long a one."""
@@ -172,12 +175,21 @@ class _Work:
                 if self.stopped is None:
                     await self.say(citer, citer.close())
         self.left_out = citer.left_out
+        if not self.said and isinstance(self.stopped, Broken) and self.voice.instead:
+            return await self.from_passages_instead(passages, self.voice.instead)
         if not self.said:
             return self.failed(self.stopped) if self.stopped else self.declined()
         if self.stopped:
             self.report(self.stopped)
             await self.out(_STOPPED, citer)
         return self.ended("answered", "".join(self.said), citations=citer.citations, passages=citer.passages)
+
+    async def from_passages_instead(self, passages: tuple[Passage, ...], voice: Voice) -> Answer:
+        """Lets another voice write: a version that is gone from its server must cost nobody an answer."""
+        log.error("version_not_to_be_had", version=self.voice.version, instead=voice.version, cause=str(self.stopped))
+        self.passed_over = (*self.passed_over, self.voice.version)
+        self.voice, self.stopped, self.completion = voice, None, ""
+        return await self.from_passages(passages)
 
     async def chat(self, passages: tuple[Passage, ...]) -> list[dict[str, str]]:
         """The messages that this voice is used to."""
@@ -276,6 +288,7 @@ class _Work:
             model=self.voice.model.name if self.completion else "",
             provider=self.voice.model.provider if self.completion else "",
             version=self.voice.version if self.completion else "",
+            passed_over=self.passed_over,
             completion=self.completion,
             left_out=self.left_out,
             confidence=self.found.confidence,

@@ -166,6 +166,8 @@ class Answer(Frozen):
     """The host that served the model."""
     version: str = ""
     """The version of the persona that answered, as the register names it."""
+    passed_over: tuple[str, ...] = ()
+    """The versions that were to answer before, but that their server refused."""
     completion: str = ""
     """What the model wrote, before anything was checked."""
     left_out: int = 0

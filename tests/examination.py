@@ -137,6 +137,8 @@ def wordy(prompt: Prompt) -> str:
 
 
 def _answer(prompt: Prompt) -> str | None:
+    if not prompt.passages:  # only whether it is there
+        return None
     asked = _ASKED.search(prompt.question)
     assert asked, prompt.question
     for number, passage in enumerate(prompt.passages, start=1):

@@ -87,6 +87,15 @@ async def test_uncited_sentences_and_refusals_count_as_well(
     assert sign in (await register.decisions())[0].reason
 
 
+async def test_a_version_that_its_server_refuses_is_taken_back(register: Register, watch: Watch) -> None:
+    """Its predecessor has answered in its place all the while, and is live again."""
+    version = await added(register)
+    await register.promote(version, "U1")
+    await saw(watch, CONFIGURED, 0, text=GOOD, bad=FEWEST + 1, passed_over=(version,))
+    assert (await register.routing()).live == CONFIGURED
+    assert "questions that its server refused" in (await register.decisions())[0].reason
+
+
 async def test_a_version_that_is_no_worse_than_its_predecessor_stays(register: Register, watch: Watch) -> None:
     """A third of the predecessor's answers left the format, too."""
     version = await added(register)

@@ -328,6 +328,29 @@ async def test_a_model_that_is_down_is_said_so_with_the_nearest_pages(error: typ
     assert [page.document_id for page in answered.nearest] == ["keys", "limits"]
 
 
+async def test_a_model_that_its_server_refuses_is_stood_in_for() -> None:
+    """It was deleted there: its predecessor answers, the answer says whose turn it was, and operators hear of it."""
+    gone = WrittenModel("", Broken("The model's server answered 404"))
+    voice = Voice(gone, "one_line", "v2", instead=Voice(WrittenModel("Select Regenerate [1]."), version="v1"))
+    reply = SeenReply()
+    with capture_logs() as logs:
+        answered = await answer(question(), find=Library().find, voice=voice, persona=PERSONA, reply=reply)
+    assert (answered.status, answered.text) == ("answered", "Select Regenerate [1].")
+    assert (answered.version, answered.passed_over) == ("v1", ("v2",))
+    assert reply.finished == [answered] and reply.said == ["Select Regenerate [1]."]
+    (line,) = logs
+    assert (line["event"], line["version"], line["log_level"]) == ("version_not_to_be_had", "v2", "error")
+
+
+async def test_nobody_stands_in_for_a_model_that_is_only_busy_or_has_begun() -> None:
+    """What passes by itself is no reason to change the version, and what was said is not said again by another."""
+    for text, error in (("", ModelUnavailable("503")), ("Select Regenerate [1]. The old", Broken("404"))):
+        other = WrittenModel("The old key stops working at once [1].")
+        voice = Voice(WrittenModel(text, error), version="v2", instead=Voice(other))
+        answered = await answer(question(), find=Library().find, voice=voice, persona=PERSONA, reply=SeenReply())
+        assert answered.passed_over == () and not other.prompts
+
+
 async def test_operators_are_told_what_the_asker_is_not() -> None:
     """A wrong key is an error in the log, a busy server a warning; both with the question's id."""
     with capture_logs() as logs:

@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from bot.answering import Prompt, answer
-from bot.errors import TellUser
+from bot.errors import Broken, TellUser
 from bot.journal import Journal, now
 from bot.learning.tracing import IMPORTED
 from bot.learning.versions import gate, promoting
@@ -196,6 +196,50 @@ async def test_a_version_that_nobody_can_open_does_not_go_live(register: Registe
         await promoting.promote(register, deaf, version, "U1", override="now")
 
 
+class Gone(Scripted):
+    """A model that its server no longer knows."""
+
+    async def write(self, prompt: Prompt) -> AsyncIterator[str]:
+        raise Broken("The model's server answered 404: it does not know this model.")
+        yield ""
+
+
+async def test_a_model_that_is_gone_does_not_go_live(register: Register) -> None:
+    """Whatever the reason for it: it is asked for a word before."""
+    version = await added(register)
+    voices = Voices(Scripted(honest), lambda endpoint, name: Gone(honest, name), register, persona=PERSONA)
+    for attempt in (
+        promoting.promote(register, voices, version, "U1", override="now"),
+        promoting.canary(register, voices, version, ["C1"], "U1", override="now"),
+    ):
+        with pytest.raises(TellUser, match=r"does not answer now, so nothing was changed\..*404"):
+            await attempt
+    assert await decided(register) == []
+
+
+async def test_behind_the_live_version_stand_its_predecessor_and_the_configured_one(
+    register: Register, voices: Voices
+) -> None:
+    """Behind a canary stands what is live elsewhere; behind the configured one stands nobody."""
+    one, two, three = [await added(register, name) for name in ("m1", "m2", "m3")]
+    for version in (one, two):
+        await register.promote(version, "U1")
+    await register.canary(three, "C1", "U1")
+
+    async def order(channel: str) -> list[str]:
+        voice, found = await voices.at(channel), list[str]()
+        while voice:
+            found.append(voice.version)
+            voice = voice.instead  # type: ignore[assignment]
+        return found
+
+    assert await order("C1") == [three, two, one, CONFIGURED]
+    assert await order("C2") == [two, one, CONFIGURED]
+    await register.roll_back("U1")
+    await register.roll_back("U1")
+    assert await order("C2") == [CONFIGURED]
+
+
 async def test_what_is_live_is_not_promoted_again(register: Register, voices: Voices) -> None:
     """Unless that ends its canaries."""
     version = await added(register)
@@ -291,6 +335,8 @@ def examined() -> Reply:
 
     async def reply(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         content = str(body["messages"][-1]["content"])
+        if content == "Say OK.":
+            return await text("OK")(request, body)
         _, *parts = re.split(r"^\[(\d+)\] ", content, flags=re.MULTILINE)
         question = re.search(r"What is the (\w+) limit of the (\w+)\?", content)
         assert question

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from bot.persona import Persona, format_problems
 from bot.vocabulary import Answer, Frozen
 
-Signs = tuple[bool, bool, bool]
-"""Of one answer: it leaves the format, holds uncited sentences, declines after the model wrote."""
+Signs = tuple[bool, bool, bool, bool]
+"""Of one answer: it leaves the format, holds uncited sentences, declines after the model wrote, could not be had."""
+FAILED = (False, False, False, True)
 
 Z = 2.6
 """Standard deviations on either side of a rate that are put down to chance: two intervals of 99 % that do not touch."""
@@ -25,12 +26,14 @@ class Health(Frozen):
     uncited: int = 0
     refused: int | None = 0
     """None where it says nothing: on a set that was put together, refusals are as frequent as somebody made them."""
+    failed: int = 0
 
 
 NAMES = {
     "off_format": "answers that leave the format",
     "uncited": "answers with sentences that no passage supports",
     "refused": "refusals although there were passages",
+    "failed": "questions that its server refused",
 }
 
 
@@ -39,14 +42,14 @@ def signs_of(answer: Answer, persona: Persona) -> Signs | None:
     if not answer.completion or answer.status == "failed":
         return None
     is_off = answer.status == "answered" and bool(format_problems(answer.text, persona))
-    return is_off, answer.left_out > 0, answer.status == "declined"
+    return is_off, answer.left_out > 0, answer.status == "declined", False
 
 
 def health_of(signs: Iterable[Signs]) -> Health:
     """Counts."""
     every = list(signs)
-    off, uncited, refused = (sum(column) for column in zip(*every, strict=True)) if every else (0, 0, 0)
-    return Health(answers=len(every), off_format=off, uncited=uncited, refused=refused)
+    off, uncited, refused, failed = map(sum, zip(*every, strict=True)) if every else (0, 0, 0, 0)
+    return Health(answers=len(every), off_format=off, uncited=uncited, refused=refused, failed=failed)
 
 
 def worse_than(now: Health, known: Iterable[Health]) -> str | None:

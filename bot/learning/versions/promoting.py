@@ -3,13 +3,17 @@ is written down. Coming back needs no leave and no gate: `Register.roll_back`.""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from bot.errors import TellUser
+from bot.answering import Prompt, Voice
+from bot.errors import Broken, TellUser, TryAgain
 from bot.learning.versions.gate import latest, objection
 from bot.learning.versions.register import Register, Routing
 from bot.learning.versions.voices import Voices
+
+PROBE_S = 30
 
 
 async def promote(
@@ -28,6 +32,7 @@ async def promote(
         raise TellUser(f"`{version}` is live already.")
     if routing.live == version:
         return await go("its canaries ended")
+    await _probe(candidate)
     report = await latest(register, candidate, await voices.of(routing.live))
     missing = await objection(register, report, routing.live, voices.persona)
     if report is not None and not missing:
@@ -52,12 +57,28 @@ async def canary(
     if done := await register.outcome(ids[channels[-1]]):
         return done
     candidate, routing = await voices.of(version), await register.routing()
+    await _probe(candidate)
     report = await latest(register, candidate, await voices.of(routing.live))
     if missing := await objection(register, report, routing.live, voices.persona):
         await _override(register, version, by, override, missing, "canary")
     for channel, id in ids.items():
         routing = await register.canary(version, channel, by, only_if_live=routing.live, once=id)
     return routing
+
+
+async def _probe(voice: Voice) -> None:
+    """Asks a model for a word, so that none goes live that is gone. Raises TellUser."""
+    say: list[dict[str, str]] = [{"role": "user", "content": "Say OK."}]
+    words = voice.model.write(Prompt(question="Say OK.", query="Say OK.", passages=(), messages=say))
+    try:
+        async with asyncio.timeout(PROBE_S):
+            await anext(words, None)
+    except (TryAgain, Broken, TimeoutError) as error:
+        cause = str(error) or f"no word within {PROBE_S} s"
+        raise TellUser(f"`{voice.version}` does not answer now, so nothing was changed. {cause}") from error
+    finally:
+        if close := getattr(words, "aclose", None):
+            await close()
 
 
 async def _override(register: Register, version: str, by: str, reason: str, missing: str, verb: str) -> None:

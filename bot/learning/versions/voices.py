@@ -5,6 +5,7 @@ switching costs no connection."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bot.answering import Demonstrate, PersonaModel, Voice
@@ -39,17 +40,20 @@ class Voices:
         self._models: dict[tuple[Endpoint, str], PersonaModel] = {}
 
     async def at(self, channel_id: str) -> Voice:
-        """Gives the voice that is live in a channel; the configured one when that version cannot be had."""
+        """Gives the voice that is live in a channel. Behind it stands what would be live without it, and at last the
+        configured one, for when it cannot be had."""
+        voice = self.configured
         if self._register is None:
-            return self.configured
-        id = (await self._register.routing()).version_for(channel_id)
-        if id == CONFIGURED:
-            return self.configured
-        try:
-            return await self.of(id)
-        except TellUser as error:
-            log.error("version_not_to_be_had", version=id, cause=str(error))
-            return self.configured
+            return voice
+        routing = await self._register.routing()
+        order = (routing.version_for(channel_id), routing.live, *routing.before[-1:], CONFIGURED)
+        tuned = list(dict.fromkeys(order[: order.index(CONFIGURED)]))
+        for id in reversed(tuned):
+            try:
+                voice = replace(await self.of(id), instead=voice)
+            except TellUser as error:
+                log.error("version_not_to_be_had", version=id, instead=voice.version, cause=str(error))
+        return voice
 
     async def of(self, id: str) -> Voice:
         """Gives the voice of a version. Raises TellUser when there is none, or the settings lack its endpoint."""

@@ -1,7 +1,8 @@
-"""The automatic return. Each answer leaves three signs behind: whether it left the format, held sentences that nothing
-supports, or came to nothing. When these become so frequent over a version's last answers that neither what the gate saw
-of it nor what its predecessor did accounts for them, the predecessor is live again, without anybody being woken. All
-this happens beside the answer: it never makes one slower, and never fails one."""
+"""The automatic return. Each answer leaves signs behind: whether it left the format, held sentences that nothing
+supports, came to nothing, or had to be given by another version. When these become so frequent over a version's last
+answers that neither what the gate saw of it nor what its predecessor did accounts for them, the predecessor is live
+again, without anybody being woken. All this happens beside the answer: it never makes one slower, and never fails
+one."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import Self
 from bot.answering import Reply
 from bot.errors import FootnoteError, TellUser
 from bot.learning.versions.gate import reports
-from bot.learning.versions.health import Health, Signs, health_of, signs_of, worse_than
+from bot.learning.versions.health import FAILED, Health, Signs, health_of, signs_of, worse_than
 from bot.learning.versions.register import Register, Routing
 from bot.log import log, trouble
 from bot.persona import Persona
@@ -72,6 +73,9 @@ class Watch:
 
     async def _look(self, answer: Answer) -> None:
         try:
+            for version in answer.passed_over:
+                await self._note(version, FAILED)
+                await self._judge(version)
             signs = signs_of(answer, self._persona)
             if signs and answer.version:
                 await self._note(answer.version, signs)
@@ -136,5 +140,5 @@ def _predecessor(version: str, routing: Routing) -> str | None:
 
 
 def _signs(stored: str) -> Signs:
-    off, uncited, refused = (sign == "1" for sign in stored)
-    return off, uncited, refused
+    off, uncited, refused, failed = (sign == "1" for sign in stored.ljust(len(FAILED), "0"))
+    return off, uncited, refused, failed
