@@ -147,14 +147,17 @@ class Learning:
         await tell(self._client, order.by, in_slack(text), order.tell or None)
 
     async def tuning_ended(self, job: TuningJob) -> None:
-        """Tells whoever started a tuning job how it ended, once."""
-        key = self._register.key("told", job.dataset, job.job_id or "")
+        """Tells whoever started a tuning job how it ended, or what keeps it from that, once."""
+        news = (job.job_id or "",) if job.has_ended else (job.job_id or "", job.problem or "")
+        key = self._register.key("told", job.dataset, *news)
         if not is_person(job.started_by) or await self._register.call(self._register.redis.exists(key)):
             return
         await tell(self._client, job.started_by, await self._ended(job))
         await self._register.call(self._register.redis.set(key, 1, ex=TOLD_S))
 
     async def _ended(self, job: TuningJob) -> str:
+        if not job.has_ended:
+            return f"The tuning of {job.base} on dataset `{job.dataset[:12]}` needs an operator. {job.problem}"
         if job.status != "succeeded":
             return f"The tuning of {job.base} on dataset `{job.dataset[:12]}` {job.status}. {job.problem or ''}".strip()
         versions = [one for one in await self._register.versions() if one.dataset == job.dataset]

@@ -37,6 +37,8 @@ class ScriptedTuner:
     def __init__(self, *, way: Sequence[str] = WAY, reason: str | None = None, keeps_metadata: bool = True) -> None:
         self.way, self.reason, self.keeps_metadata = tuple(way), reason, keeps_metadata
         self.files: dict[str, JSON] = {}
+        self.uploaded: dict[str, JSON] = {}
+        """All files that ever were; `files` are those that are there."""
         self.contents: dict[str, bytes] = {}
         self.jobs: dict[str, JSON] = {}
         self.events: list[JSON] = []
@@ -64,6 +66,8 @@ class ScriptedTuner:
             ("GET", "/v1/fine_tuning/jobs", "list_jobs"),
             ("GET", "/v1/fine_tuning/jobs/{id}", "retrieve"),
             ("GET", "/v1/fine_tuning/jobs/{id}/events", "list_events"),
+            ("POST", "/v1/fine_tuning/jobs/{id}/cancel", "cancel"),
+            ("DELETE", "/v1/files/{id}", "delete"),
             ("GET", "/v1/models/{id}", "model"),
         ):
             app.router.add_route(method, path, self._handler(name))
@@ -127,7 +131,7 @@ class ScriptedTuner:
         content = file.file.read()
         id = f"file-{next(self._numbers)}"
         self.contents[id] = content
-        self.files[id] = {
+        self.files[id] = self.uploaded[id] = {
             "id": id,
             "object": "file",
             "bytes": len(content),
@@ -186,6 +190,18 @@ class ScriptedTuner:
             elif status == "failed":
                 self.jobs[id]["error"] = {"code": "it_failed", "message": self.reason, "param": None}
         return web.json_response(self.jobs[id])
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        id = request.match_info["id"]
+        self.steps[id].clear()
+        self.jobs[id]["status"] = "cancelled"
+        return web.json_response(self.jobs[id])
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        id = request.match_info["id"]
+        if self.files.pop(id, None) is None:
+            return _error(404, message=f"No such File object: {id}")
+        return web.json_response({"id": id, "object": "file", "deleted": True})
 
     async def _list_events(self, request: web.Request) -> web.Response:
         return _page(request, self.events)

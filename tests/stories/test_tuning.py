@@ -167,7 +167,7 @@ async def test_what_is_uploaded_is_the_dataset(process: Tuning, tuner: ScriptedT
     job = await started(process)
     await ended(process, job)
     ((id, content),) = tuner.contents.items()
-    assert tuner.files[id]["filename"] == f"footnote-{job.dataset}.jsonl"
+    assert tuner.uploaded[id]["filename"] == f"footnote-{job.dataset}.jsonl"
     assert len(content.splitlines()) == 12 and json.loads(content.splitlines()[0])["messages"]
 
 
@@ -211,7 +211,7 @@ async def test_the_same_dataset_is_tuned_on_once(process: Tuning, tuner: Scripte
     assert (await started(process, FEW[::-1])).dataset == job.dataset
     done = await ended(process, job)
     assert await started(process) == done
-    assert len(tuner.jobs) == len(tuner.files) == 1
+    assert len(tuner.jobs) == len(tuner.uploaded) == 1
 
 
 async def test_eight_processes_at_once_make_one_job(tuner: ScriptedTuner, register: Register) -> None:
@@ -226,7 +226,7 @@ async def test_eight_processes_at_once_make_one_job(tuner: ScriptedTuner, regist
             return job
 
     jobs = await asyncio.gather(*(one() for _ in range(8)))
-    assert {job.job_id for job in jobs} == set(tuner.jobs) and len(tuner.jobs) == len(tuner.files) == 1
+    assert {job.job_id for job in jobs} == set(tuner.jobs) and len(tuner.jobs) == len(tuner.uploaded) == 1
     assert len(await register.versions()) == 1
 
 
@@ -245,7 +245,7 @@ async def test_what_was_done_although_nobody_heard_of_it_is_not_done_again(
         assert waiting and not waiting.has_ended and "hung up" in (waiting.problem or "")
         done = await ended(process, waiting)
         assert (done.status, done.problem) == ("succeeded", None)
-        assert len(tuner.jobs) == len(tuner.files) == 1
+        assert len(tuner.jobs) == len(tuner.uploaded) == 1
 
 
 async def test_a_creation_that_is_still_under_way_is_not_asked_for_as_another_one(
@@ -282,7 +282,7 @@ async def test_a_provider_that_dies_between_upload_and_creation_is_waited_for(
     waiting = await register.job(job.dataset)
     assert waiting and waiting.status == "preparing" and "Is it running" in (waiting.problem or "")
     assert (await ended(process, job)).status == "succeeded"
-    assert len(tuner.files) == 1 and await register.versions()
+    assert len(tuner.uploaded) == 1 and await register.versions()
 
 
 async def test_a_version_is_registered_once_when_its_worker_dies_before_it_says_so(
@@ -334,7 +334,7 @@ async def test_a_job_that_ends_badly_in_any_of_its_states_says_why(register: Reg
         tuner.way = WAY
         second = await ended(process, await started(process, again=True))
         assert (second.status, second.earlier) == ("succeeded", (job.job_id,))
-        assert len(tuner.jobs) == 2 and len(tuner.files) == 1 and len(await register.versions()) == 1
+        assert len(tuner.jobs) == 2 and len(tuner.uploaded) == 2 and len(await register.versions()) == 1
 
 
 async def test_a_job_that_fails_without_a_reason_is_told_of_all_the_same(register: Register) -> None:
@@ -374,7 +374,7 @@ async def test_what_a_server_refuses_says_what_to_do_and_can_be_begun_anew(
     assert KEY not in job.model_dump_json()
     assert tuner.jobs == {} and await is_still_as_before(register)
     assert (await ended(process, await started(process))).status == "succeeded"
-    assert len(tuner.jobs) == len(tuner.files) == 1
+    assert len(tuner.jobs) == len(tuner.uploaded) == 1
 
 
 async def test_a_model_that_the_server_cannot_tune_is_named(process: Tuning, register: Register) -> None:
@@ -556,6 +556,7 @@ async def test_the_reason_of_the_self_hosted_tuner_reaches_the_record(register: 
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "LOOK_S", 0.05)
     monkeypatch.setattr(following, "LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr(following, "LOOK_SELDOM_S", 0.1)
 
 
 @asynccontextmanager
@@ -614,20 +615,85 @@ async def test_a_worker_that_starts_takes_up_what_was_not_finished(
     assert [job.status for job in told] == ["succeeded"]
 
 
-async def test_a_worker_gives_a_refused_look_to_the_dead_letters(
-    tuner: ScriptedTuner, memory: Memory, register: Register, hurried: None
+async def test_a_worker_tells_what_an_operator_must_mend_and_then_goes_on(
+    tuner: ScriptedTuner, process: Tuning, register: Register, memory: Memory, hurried: None
 ) -> None:
-    """An operator must act; the job is taken up when a worker starts again."""
-    async with tuning_at(tuner.base_url, register) as good:
-        await good.advance((await started(good)).dataset)
-        job = await good.advance((await started(good)).dataset)
+    """The key was changed for a while; no worker need be started anew for it."""
     told: list[TuningJob] = []
-    async with tuning_at(tuner.base_url, register, "sk-wrong-0123456789abcdef") as bad, working(memory, bad, told):
-        (failure,) = await eventually(Journal(memory.redis, TEAM).failures)
-        assert failure.payload == job.dataset and "TUNER_API_KEY" in failure.cause
-    async with tuning_at(tuner.base_url, register) as good, working(memory, good, told):
+    job = await started(process)
+    while not (job := await process.advance(job.dataset)).job_id:
+        pass
+    tuner.fault("retrieve", 401)
+    async with working(memory, process, told):
+        (first, *_) = await eventually(lambda: _given(told))
+        if not first.has_ended:
+            assert "TUNER_API_KEY" in (first.problem or "")
+            await eventually(lambda: _has_ended(told))
+    assert told[-1].status == "succeeded"
+    assert (await register.job(job.dataset)) == told[-1]
+
+
+async def test_another_address_of_the_tuner_is_told_of_too(
+    tuner: ScriptedTuner, process: Tuning, register: Register, memory: Memory, hurried: None
+) -> None:
+    """The worker whose TUNER_BASE_URL is another one leaves the job as it is."""
+    told: list[TuningJob] = []
+    job = await started(process)
+    async with ScriptedTuner() as other, tuning_at(other.base_url, register) as misled, working(memory, misled, told):
         await eventually(lambda: _given(told))
-    assert told[0].status == "succeeded"
+    assert "Set it alike everywhere" in (told[0].problem or "") and not told[0].has_ended
+    assert await register.job(job.dataset) == job
+
+
+async def test_an_old_job_is_looked_at_seldom_and_told_of(process: Tuning, register: Register, memory: Memory) -> None:
+    """One that is stuck at its server must not be asked for every five seconds for ever."""
+    told: list[TuningJob] = []
+    waits: list[float] = []
+
+    class Noting:
+        async def add(self, kind: str, payload: str, *, key: str, thread: str, after_s: float) -> None:
+            waits.append(after_s)
+
+    async def note(job: TuningJob) -> None:
+        told.append(job)
+
+    job = await started(process)
+    duty = Following(process, Noting(), note)  # type: ignore[arg-type]
+    for age in (timedelta(), timedelta(hours=2), timedelta(days=2)):
+        known = await register.job(job.dataset)
+        assert known
+        await register.keep_job(known.model_copy(update={"created_at": now() - age, "status": "preparing"}))
+        await duty.tune(job.dataset)
+    assert waits == [following.LOOK_S, pytest.approx(144, abs=1), following.LOOK_SELDOM_S]
+    assert [f"train cancel {job.dataset[:12]}" in (one.problem or "") for one in told] == [True]
+
+
+async def test_a_job_can_be_cancelled_in_each_of_its_states(process: Tuning, tuner: ScriptedTuner) -> None:
+    """Before the tuner has it, and while it runs; then it is ended there, too."""
+    before = await started(process)
+    assert (await process.cancel(before.dataset)).status == "cancelled" and not tuner.jobs
+    tuner.way = ("queued", *["running"] * 100)
+    job = await started(process, examples(13))
+    while not (job := await process.advance(job.dataset)).job_id:
+        pass
+    assert (await process.cancel(job.dataset)).status == "cancelled"
+    assert [one["status"] for one in tuner.jobs.values()] == ["cancelled"] and not tuner.files
+    with pytest.raises(TellUser, match="has cancelled already"):
+        await process.cancel(job.dataset)
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed"])
+async def test_nothing_that_people_wrote_stays_at_the_tuner(register: Register, end: str) -> None:
+    """The upload goes with the end of its job; a server that refuses that harms nothing."""
+    async with ScriptedTuner(way=("queued", end)) as tuner, tuning_at(tuner.base_url, register) as process:
+        await ended(process, await started(process))
+        assert tuner.contents and not tuner.files
+        tuner.fault("delete", 405)
+        assert (await ended(process, await started(process, examples(13)))).status == end
+
+
+async def _has_ended(told: list[TuningJob]) -> bool:
+    return any(one.has_ended for one in told)
 
 
 # Ends, and the doctor

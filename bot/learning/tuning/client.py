@@ -130,6 +130,16 @@ class Tuner:
         with self._translated(f"ask for the job {id}"):
             return self._read(await self._connected().fine_tuning.jobs.retrieve(id))
 
+    async def cancel(self, id: str) -> Running:
+        """Ends a job and gives how it stands then. Raises TryAgain, Refused."""
+        with self._translated(f"cancel the job {id}"):
+            return self._read(await self._connected().fine_tuning.jobs.cancel(id))
+
+    async def delete(self, file_id: str) -> None:
+        """Deletes an uploaded file. Raises TryAgain, Refused."""
+        with self._translated(f"delete the file {file_id}"):
+            await self._connected().files.delete(file_id)
+
     async def heard(self, id: str) -> Heard | None:
         """Asks what a job said last; None when it is silent, or the server has no events. Raises TryAgain."""
         try:

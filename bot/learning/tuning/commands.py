@@ -38,6 +38,7 @@ def register(train: typer.Typer) -> None:
     """Adds the commands."""
     train.command("start")(start)
     train.command("status")(status)
+    train.command("cancel")(cancel)
 
 
 def start(
@@ -127,6 +128,31 @@ def status(
         print_json(report)
     else:
         _print(report)
+
+
+def cancel(
+    job: Annotated[
+        str, typer.Argument(metavar="[JOB]", help="The beginning of its dataset's digest; may be left out for one job.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """End a tuning job, at the tuner too."""
+    settings = load_settings(log_level="ERROR")
+
+    async def end() -> TuningJob:
+        async with _open_school(settings) as school:
+            running = [one for one in await school.tuning.unfinished() if job in (one.job_id, one.dataset[: len(job)])]
+            if len(running) != 1:
+                known = ", ".join(one.dataset[:12] for one in running)
+                which = f"Several jobs run; name one of them: {known}." if known else "No such tuning job runs."
+                raise TellUser(f"{which} `train status` lists them.")
+            return await school.tuning.cancel(running[0].dataset)
+
+    ended = run(end())
+    if as_json:
+        print_json(ended.model_dump(mode="json"))
+    else:
+        typer.echo(_told(ended))
 
 
 async def watch(

@@ -144,6 +144,36 @@ class Tuning:
                 await self._keep(job, problem=str(refused))
                 raise
 
+    async def cancel(self, digest: str) -> TuningJob:
+        """Ends the job on a dataset, at the tuner too where it has the job; one that cannot be reached for good, since
+        the settings name another, is not told.
+
+        Raises TellUser when there is none, or it has ended; TryAgain and Broken as `advance`.
+        """
+        async with self._alone(digest, patience_s=START_PATIENCE_S) as is_alone:
+            job = await self._register.job(digest)
+            if job is None or job.has_ended:
+                how = f"has {job.status} already" if job else "does not exist"
+                raise TellUser(f"The tuning job on the dataset {digest[:12]} {how}.")
+            if not is_alone:
+                raise TryAgain("Another process is just at this job; try again in a moment.")
+            tuner = self._connected()
+            if job.server != tuner.server:
+                problem = f"It was given up; {job.server}, which has it, was not told."
+                return await self._keep(job, status="cancelled", problem=problem)
+            found = await (
+                tuner.job(job.job_id) if job.job_id else tuner.find(digest, job.file_id, but_not=job.earlier)
+            )
+            if found is None:
+                return await self._keep(job, status="cancelled", problem="It was cancelled before the tuner had it.")
+            if found.status not in ("succeeded", "failed", "cancelled"):
+                found = await tuner.cancel(found.id)
+            return await self._heed(job, found, tuner)
+
+    async def job(self, digest: str) -> TuningJob | None:
+        """Reads the job on a dataset, as it was when somebody last looked."""
+        return await self._register.job(digest)
+
     async def unfinished(self) -> list[TuningJob]:
         """Reads the jobs that have not ended, oldest first."""
         return [job for job in await self._register.jobs() if not job.has_ended]
@@ -187,6 +217,9 @@ class Tuning:
             changes["problem"] = "The job was cancelled at the tuner."
         elif found.status == "running" and (heard := await tuner.heard(found.id)):
             changes |= {"progress": max(job.progress, heard.progress), "last_event": heard.message}
+        if changes["status"] in ("succeeded", "failed", "cancelled") and job.file_id:
+            with suppress(TryAgain, Refused):  # what people wrote; nobody needs it there any more
+                await tuner.delete(job.file_id)
         return await self._keep(job, **changes)
 
     async def _version(self, job: TuningJob, model: str, tuner: Tuner) -> ModelVersion:
