@@ -798,9 +798,9 @@ async def test_a_gate_is_queued_and_its_findings_told_in_private(bot: RunningBot
     await bot.slack.command("U0ADMIN", "C0HELP", "/support", f"model gate {id} groundedness")
     texts = [one["text"] for one in await bot.slack.wait_for_ephemeral("U0ADMIN", count=before + 2)][before:]
     assert any("I let" in text and "groundedness" in text for text in texts)
-    (findings,) = [text for text in texts if "Not enough evidence" in text]
-    assert f"/support model promote {id} override: REASON" in findings and "train promote" not in findings
-    assert "groundedness named: *not enough evidence*" in await said_to(bot, "U0ADMIN", "model")
+    (findings,) = [text for text in texts if "There is no held-out example" in text]
+    assert "`/support examples`" in findings and "train review" not in findings
+    assert "not measured" in await said_to(bot, "U0ADMIN", "model")
 
 
 @pytest.mark.parametrize(

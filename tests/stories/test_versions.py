@@ -104,6 +104,16 @@ async def test_a_refused_version_does_not_go_live_and_is_no_canary(register: Reg
             await attempt
 
 
+async def test_what_was_measured_on_nothing_is_not_measured(register: Register, voices: Voices) -> None:
+    """Without held-out examples there is no gate: nothing is named, and a canary needs a reason."""
+    version = await added(register)
+    with pytest.raises(TellUser, match=r"no held-out example.*train review"):
+        await measured(register, voices, version, size=0)
+    assert await gate.reports(register) == [] and await decided(register) == []
+    with pytest.raises(TellUser, match="train gate"):
+        await promoting.canary(register, voices, version, ["C1"], "U1")
+
+
 async def test_whoever_overrides_the_gate_says_why_and_that_is_written_down(register: Register, voices: Voices) -> None:
     """A blank is no reason."""
     version = await added(register, FEWER)
@@ -376,6 +386,7 @@ async def test_the_shell_measures_promotes_and_rolls_back(data_dir: Path, tmp_pa
         assert (await register.routing()).live == CONFIGURED
         trial = partial(shell, "canary", version, "--channel")
         assert "not enough evidence" in await trial("C1", status=2)
+        assert "`#help` is no channel's id" in await trial("#help", "--override", "we try it", status=2)
         assert "answers in C1" in await trial("C1", "--override", "we try it")
         assert (await register.routing()).version_for("C1") == version
         assert "configured is live" in await shell("canary", version, "--end")

@@ -3,6 +3,7 @@ the next answer of every worker; nothing is restarted."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -125,6 +126,10 @@ def canary(
     settings = load_settings(log_level="ERROR")
     if not channel and not end:
         raise typer.BadParameter("name the channels that it is to answer in", param_hint="--channel")
+    for id in channel or ():
+        if not re.fullmatch(r"[CG][A-Z0-9]+", id):
+            advice = "is no channel's id: a name is none. Slack shows it below a channel's details, such as C0123456789"
+            raise typer.BadParameter(f"`{id}` {advice}", param_hint="--channel")
 
     async def change() -> Routing:
         async with _open_desk(settings) as desk:

@@ -57,13 +57,19 @@ async def run(
     """Measures a candidate against what is live and keeps the report; gives the kept one if that was done before.
     `trained_on` examples were left out of the trials, for the report.
 
-    Raises TellUser for a measure that there is not, or another one than was named for these versions; TryAgain or
-    Broken when a model cannot be reached, or takes no question at all: the next run goes on where this one stopped.
+    Raises TellUser without trials, for a measure that there is not, or another one than was named for these versions;
+    TryAgain or Broken when a model cannot be reached, or takes no question at all: the next run goes on where this one
+    stopped.
     """
     if named not in NAMEABLE:
         raise TellUser(f"`{named[:40]}` is no measure. There are: {', '.join(NAMEABLE)}.")
     if candidate.version == live.version:
         raise TellUser(f"`{live.version}` is live: it cannot be measured against itself.")
+    if not trials:
+        raise TellUser(
+            "There is no held-out example to measure on, and nothing was named. One thread in five of what people "
+            "wrote or corrected is held out: approve more of them (`train review`), or import some (`train import`)."
+        )
     id = _id(candidate, live, trials, persona)
     begun = await _begin(register, Begun(named=named, by=by, at=now()), candidate, live, len(trials))
     if known := await report_of(register, id):
