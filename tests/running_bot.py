@@ -46,9 +46,9 @@ class RunningBot:
         return dict(json.loads(await self.cli("ingest", *arguments, "--json")))
 
     async def exported(self, status: str = "candidate") -> list[dict[str, Any]]:
-        """Gives the lines of `train export`, whichever side of the held-out split chance has put them on."""
+        """Gives the lines of `train export`."""
         file = self.data_dir / f"export-{status}.jsonl"
-        await self.cli("train", "export", str(file), "--status", status, "--held-out")
+        await self.cli("train", "export", str(file), "--status", status)
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
     async def start_worker(self) -> asyncio.subprocess.Process:

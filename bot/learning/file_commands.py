@@ -117,10 +117,7 @@ def export(
         str, typer.Option(help="sft: OpenAI's chat layout; dpo: its preference layout; kto: TRL's rows.")
     ] = "sft",
     trainable: Annotated[
-        bool, typer.Option("--trainable", help="Only what may be trained on: see `train status`.")
-    ] = False,
-    held_out: Annotated[
-        bool, typer.Option("--held-out", help="Of the approved ones also those kept for measuring.")
+        bool, typer.Option("--trainable", help="Only what `train start` would take: nothing held out for measuring.")
     ] = False,
     with_origin: Annotated[
         bool,
@@ -153,14 +150,13 @@ def export(
             usable = {one.id for one in examples.trainable(every, persona, settings.trainable_providers)[0]}
             found = [one for one in found if one.id in usable]
         for_all = [one for one in found if examples.may_be_read(one, EVERYBODY)]
-        # What is no training line yet is shown as it is, whichever side of the split it is on.
-        takes = [one for one in for_all if held_out or status != "approved" or not is_held_out(one)]
         written = [
             _with_origin(line, one) if with_origin else line
-            for one in takes
+            for one in for_all
             for line in lines([one], persona, cast("Kind", kind), held_out=True)
         ]
-        return written, len(found) - len(for_all), len(for_all) - len(takes)
+        measuring = sum(map(is_held_out, for_all)) if status == "approved" else 0
+        return written, len(found) - len(for_all), measuring
 
     written, kept_back, measuring = run(exported())
     write(file, b"".join(written))
@@ -169,7 +165,7 @@ def export(
     if kept_back:
         typer.echo(f"{kept_back} kept back: not everyone in the workspace may read them", err=True)
     if measuring:
-        typer.echo(f"{measuring} left out: they are held out for measuring, and never trained on", err=True)
+        typer.echo(f"{measuring} of them are held out for measuring: train on what --trainable writes", err=True)
 
 
 def _with_origin(line: bytes, one: Example) -> bytes:

@@ -50,27 +50,26 @@ def export(memory_url: str, tmp_path: Path) -> Export:
     return run
 
 
-async def test_training_lines_hold_nothing_that_measures_or_that_few_may_read(export: Export, journal: Journal) -> None:
-    """And it is said how many were left out, for which reason; on demand those for measuring are shown."""
+async def test_an_export_holds_what_everybody_may_read(export: Export, journal: Journal) -> None:
+    """And says how many it kept back, and how many of its lines are not for training."""
     lines, said = await export()
-    assert [list(line) for line in lines] == [["messages"]] * 2
-    assert "2 approved examples written" in said
-    assert "1 left out: they are held out for measuring" in said and "1 kept back: not everyone" in said
-    assert len((await export("--held-out"))[0]) == 3
+    assert [list(line) for line in lines] == [["messages"]] * 3
+    assert "3 approved examples written" in said and "1 kept back: not everyone" in said
+    assert "1 of them are held out for measuring" in said
 
 
 async def test_candidates_are_shown_on_whichever_side_they_are(export: Export, journal: Journal) -> None:
     """They are no training lines yet."""
     await journal.keep_example(lessons.example(5, status="candidate", thread=lessons.thread(5, held_out=True)))
     lines, said = await export("--status", "candidate")
-    assert len(lines) == 1 and "left out" not in said
+    assert len(lines) == 1 and "held out" not in said
 
 
 async def test_corrections_leave_as_preferences(export: Export, journal: Journal) -> None:
     """A pair in OpenAI's layout, rows in TRL's; another layout there is not."""
     ((pair,), _) = await export("--kind", "dpo")
     assert pair["non_preferred_output"] == [{"role": "assistant", "content": "No idea."}]
-    assert [row["label"] for row in (await export("--kind", "kto"))[0]] == [True, True, False]
+    assert [row["label"] for row in (await export("--kind", "kto"))[0]] == [True, True, False, True]
     assert "none of sft, dpo, kto" in (await export("--kind", "rl", status=2))[1]
 
 
@@ -78,5 +77,5 @@ async def test_who_wrote_it_comes_along_on_demand(export: Export, journal: Journ
     """Fine-tuning APIs refuse such keys, so they are not there unless somebody wants to import the file again."""
     await journal.keep_example(lessons.example(0, produced_by="gpt-9", provider="api.example"))
     by = [(line["produced_by"], line["provider"]) for line in (await export("--with-origin"))[0]]
-    assert ("gpt-9", "api.example") in by and len(by) == 2
+    assert ("gpt-9", "api.example") in by and len(by) == 3
     await export("--with-origin", "--kind", "dpo", status=2)

@@ -196,7 +196,7 @@ async def test_an_admin_approves_an_example_and_the_export_holds_it(bot: Running
     assert await candidates(bot, "Wednesday", "approved") and not await candidates(bot, "Wednesday")
     assert "Wednesday" not in await bot.command("U0ADMIN", "C0HELP", "examples")
     file = bot.data_dir / "default.jsonl"
-    await bot.cli("train", "export", str(file), "--held-out")
+    await bot.cli("train", "export", str(file))
     assert "Wednesday" in file.read_text(encoding="utf-8") and "Monday" not in file.read_text(encoding="utf-8")
 
 
