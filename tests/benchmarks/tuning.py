@@ -68,6 +68,7 @@ def write_job(folder: Path, base: Path, questions: list[str], steps: int) -> Pat
         "learning_rate_multiplier": 1.0,
         "seed": 1,
         "work_folder": str(folder.parent / "tuner-work"),
+        "threads": 1,
     }
     (folder / "job.json").write_text(json.dumps(job))
     return folder
@@ -90,7 +91,8 @@ def _trained_s(module: str, job: Path) -> float:
     """Seconds from the first step to the written adapter."""
     from bot.local.tuner.training import environment
 
-    settings = environment(Path(json.loads((job / "job.json").read_text())["work_folder"]))
+    order = json.loads((job / "job.json").read_text())
+    settings = environment(Path(order["work_folder"]), order["threads"])
     process = subprocess.Popen(
         [sys.executable, "-m", module, str(job)],
         cwd=ROOT,

@@ -338,6 +338,18 @@ async def test_a_jobs_events_tell_its_life(tuner: Tuner, client: AsyncOpenAI) ->
         await client.fine_tuning.jobs.list_events("ftjob-none")
 
 
+async def test_of_many_epochs_the_newest_checkpoints_are_kept(tuner: Tuner, client: AsyncOpenAI) -> None:
+    """Each is as large as the model's adapter; the others leave no file behind, and the settings reach the trainer."""
+    created = await tuner.job(method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 5}}})
+    job = await tuner.until(created.id, "succeeded")
+    found = [one async for one in client.fine_tuning.jobs.checkpoints.list(job.id)]
+    steps = [one.step_number for one in found]
+    files = {path.name for path in tuner.folder.glob(f"jobs/{job.id}/run-*/step-*")}
+    assert len(steps) == 3 == len(files) and steps == sorted(steps, reverse=True)
+    (order,) = tuner.folder.glob(f"jobs/{job.id}/run-*/job.json")
+    assert json.loads(order.read_text())["threads"] == 1
+
+
 async def test_checkpoints_are_models_of_their_own(tuner: Tuner, client: AsyncOpenAI) -> None:
     """Listed newest first once the job has succeeded; their names answer."""
     job = await tuner.until((await tuner.job()).id, "succeeded")

@@ -109,6 +109,13 @@ def test_a_gguf_file_cut_short_in_its_front_is_broken(tmp_path: Path) -> None:
             read_header(file)
 
 
+def test_a_gguf_file_that_does_not_say_its_length_is_refused(tmp_path: Path) -> None:
+    """By name, as everything that cannot be used here."""
+    says = {"general__architecture": "llama", "tokenizer__chat_template": "{{ messages }}"}
+    with pytest.raises(Refused, match=r"mute\.gguf does not say how much it can read"):
+        open_base(write_gguf(tmp_path / "mute.gguf", **says))
+
+
 def test_a_gguf_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     """An adapter is given as a base more easily than one thinks."""
     file = write_gguf(tmp_path / "a.gguf", general__type="adapter", general__architecture="llama")

@@ -72,6 +72,7 @@ def write_job(folder: Path, base: Path, **changes: Any) -> Path:
         "learning_rate_multiplier": 1.0,
         "seed": 7,
         "work_folder": str(folder.parent / "work"),
+        "threads": 1,
     }
     (folder / "job.json").write_text(json.dumps(job | changes))
     return folder

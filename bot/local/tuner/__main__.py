@@ -73,7 +73,7 @@ def main(
             serving = open_serving(dict(options.base), folder / "work", options.threads)
             files = Files(folder / "files", largest=largest_file)
             ledger = Ledger(folder / "jobs")
-            jobs = Jobs(ledger, files, serving, work_folder=folder / "work", command=trainer)
+            jobs = Jobs(ledger, files, serving, work_folder=folder / "work", command=trainer, threads=options.threads)
             app = application(key, files, ledger, jobs, Models(ledger, serving))
             family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
             with socket.create_server((options.host, options.port), family=family) as listener:
@@ -177,7 +177,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--base", type=_base, action="append", default=[], metavar="NAME=PATH", help="a base: a GGUF file or a folder"
     )
-    parser.add_argument("--threads", type=_threads, default=1, help="of llama.cpp; more than free cores slow it (1)")
+    parser.add_argument(
+        "--threads", type=_threads, default=1, help="of training and of answering; more than free cores slow it (1)"
+    )
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
     return parser.parse_args(arguments)
 

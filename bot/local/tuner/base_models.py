@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import importlib.util
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from bot.local.tuner.disk import settle
 from bot.local.tuner.gguf_header import Broken, read_header
 
 BUILT_IN = "smollm2-135m-instruct"
@@ -102,7 +102,10 @@ def _check_file(path: Path) -> int:
         raise Refused("invalid_base", f"{path.name} is no model but a GGUF file of the type '{kind}'. {SUPPORTED}")
     _check_architecture(path.name, header.text("general.architecture"))
     _check_template(path.name, bool(header.text("tokenizer.chat_template")))
-    return int(header.values["llama.context_length"])
+    context = header.values.get("llama.context_length")
+    if type(context) is not int or context < 1:
+        raise Refused("invalid_base", f"{path.name} does not say how much it can read (llama.context_length).")
+    return context
 
 
 def _check_folder(path: Path) -> int:
@@ -182,17 +185,9 @@ def made_once(target: Path, make: Callable[[Path], None]) -> Path:
 def move_in_place(unfinished: Path, target: Path) -> None:
     """Gives a written file or folder its name, when all of it is on the disk. Raises OSError."""
     for path in (*unfinished.rglob("*"), unfinished):
-        _sync(path)
+        settle(path)
     unfinished.replace(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    settle(target.parent)
 
 
 def training_folder(base: Base, work_folder: Path) -> Path:

@@ -43,9 +43,10 @@ def keep(path: Path, content: bytes) -> None:
     settle(path.parent)
 
 
-def settle(folder: Path) -> None:
-    """Makes names that were added to a folder, or taken from it, outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def settle(path: Path) -> None:
+    """Makes what was written to a file, or the names that were added to a folder or taken from it, outlive a power
+    cut. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

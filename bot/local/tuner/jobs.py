@@ -28,6 +28,8 @@ from bot.local.tuner.serving import Serving
 from bot.local.tuner.trainer import COMMAND, TrainingFailed, train
 
 FEWEST_EXAMPLES = 10
+MOST_CHECKPOINTS = 3
+"""Of a run, the newest, as OpenAI keeps them: each is an adapter of the full size."""
 MOST_UNFINISHED = 100
 """Jobs that may wait at the same time."""
 
@@ -36,8 +38,17 @@ class Jobs:
     """What happens to the jobs of a ledger, one task each."""
 
     def __init__(
-        self, ledger: Ledger, files: Files, serving: Serving, *, work_folder: Path, command: Sequence[str] = COMMAND
+        self,
+        ledger: Ledger,
+        files: Files,
+        serving: Serving,
+        *,
+        work_folder: Path,
+        command: Sequence[str] = COMMAND,
+        threads: int = 1,
     ) -> None:
+        """`threads` are those that a training computes with."""
+        self._threads = threads
         self._ledger, self._work_folder = ledger, work_folder
         self._files, self._serving, self._command = files, serving, command
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -189,6 +200,7 @@ class Jobs:
             **job.hyperparameters.model_dump(),
             "seed": job.seed,
             "work_folder": str(self._work_folder),
+            "threads": self._threads,
         }
         job = job.model_copy(update={"status": "running", "run": new_id("run")})
         folder = self._ledger.run_folder(job)
@@ -225,7 +237,10 @@ class Jobs:
             metrics=dict(told.get("metrics") or {}),
             adapter=str(path.relative_to(folder)),
         )
-        self._ledger.put(job.model_copy(update={"checkpoints": (*job.checkpoints, checkpoint)}))
+        every = (*job.checkpoints, checkpoint)
+        self._ledger.put(job.model_copy(update={"checkpoints": every[-MOST_CHECKPOINTS:]}))
+        for old in every[:-MOST_CHECKPOINTS]:
+            (folder / old.adapter).unlink(missing_ok=True)
         self._ledger.tell(job, f"Checkpoint created at step {checkpoint.step}")
 
     async def _publish(self, job: Job, tokens: int) -> None:

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     job: dict[str, Any] = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     die_with_parent()
-    start_again_with(environment(Path(job["work_folder"])), arguments)
+    start_again_with(environment(Path(job["work_folder"]), int(job["threads"])), arguments)
     tell = take_stdout()
     try:
         train(job, folder, tell)
@@ -48,16 +48,15 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def environment(work_folder: Path) -> dict[str, str]:
+def environment(work_folder: Path, threads: int) -> dict[str, str]:
     """Gives what must be set before Python starts; what somebody set already stays."""
-    threads = os.environ.get("TUNER_THREADS", "1")
     settings = {
         # Steps allocate and free the same hundreds of megabytes: glibc shall keep them, or page faults take a fifth.
         "MALLOC_TOP_PAD_": "268435456",
         "MALLOC_MMAP_THRESHOLD_": "4294967296",
         "MALLOC_TRIM_THRESHOLD_": "8589934592",
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "CUDA_VISIBLE_DEVICES": "0",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
@@ -140,7 +139,7 @@ def _train(job: dict[str, Any], folder: Path, tell: Tell) -> None:
 
     from bot.local.tuner.loop import Progress, Trainer
 
-    torch.set_num_threads(int(os.environ.get("TUNER_THREADS", "1")))
+    torch.set_num_threads(int(job["threads"]))
     tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
     files = {"train": job["training_file"], "valid": job["validation_file"]}
     lessons = {name: read_lessons(Path(file), tokenizer, base.context) for name, file in files.items() if file}
