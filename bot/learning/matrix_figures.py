@@ -115,10 +115,12 @@ class Board:
             return None
         table = numpy.array([[column[id] for column in columns] for id in shared])
         means = table.mean(axis=0)
+        if is_refusal:
+            means = numpy.where([self._is_silent(name) for name in names], 0.0, means)
         good = [index for index in range(len(names)) if means[index] >= means.max() - AS_GOOD]
         chosen = min(good, key=lambda index: (self._pace(names[index]), -means[index]))
         drawn = numpy.random.default_rng(_SEED).integers(0, len(shared), (_RESAMPLES, len(shared)))
-        resampled = table[drawn].mean(axis=1)
+        resampled = table[drawn].mean(axis=1) * (means > 0)
         sureness = float((resampled[:, chosen] >= resampled.max(axis=1) - AS_GOOD).mean())
         others = [float(mean) for index, mean in enumerate(means) if index != chosen]
         return {
@@ -131,6 +133,11 @@ class Board:
             "sureness": round(sureness, 3),
             "how_sure": how_sure(sureness, len(shared), len(names)),
         }
+
+    def _is_silent(self, arm: str) -> bool:
+        """Whether an arm declines most of what it should answer: then it is no merit to decline the rest."""
+        answered = self.values(arm, "answers").values()
+        return sum(answered) < len(answered) / 2
 
     def _pace(self, arm: str) -> float:
         median = quantile(self.values(arm, "total_ms").values(), 50)["value"]

@@ -34,7 +34,8 @@ def page(result: Mapping[str, Any], title: str = "Decision matrix", note: str = 
     )
     report.text(
         "Recommended is the fastest of the arms that are within two points of the best. “Sure” means that in 95 of "
-        "100 resamples of the questions no other arm is better by more than that; “likely” in 80."
+        "100 resamples of the questions no other arm is better by more than that; “likely” in 80. An arm that declines "
+        "most of what it should answer is not recommended for what it should decline."
     )
     report.heading("The arms").table(
         ("arm", "model", "prompt", "retrieval", "examples shown", "training", "set-up"),

@@ -13,8 +13,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field, ValidationError
-
 from bot.answering import PersonaModel, Prompt
 from bot.defusing import visible
 from bot.errors import Broken, FootnoteError
@@ -22,8 +20,8 @@ from bot.learning.arms import Arm
 from bot.model_openai import CutOff, OpenAIModel
 from bot.model_quoting import QuotingModel
 from bot.persona import Persona, messages, short_messages
-from bot.sentences import MARK
-from bot.vocabulary import Example, Frozen, Passage, Turn
+from bot.sentences import MARK, Splitter
+from bot.vocabulary import Example, Passage, Turn
 
 MOST_SENTENCES = 5
 LONGEST_SENTENCE = 180
@@ -207,22 +205,23 @@ def _schema(passages: int) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
 
 
-class _Sentence(Frozen):
-    text: str
-    source: int = Field(ge=1)
-
-
-class _Sentences(Frozen):
-    sentences: tuple[_Sentence, ...]
-
-
 def written_out(text: str, refusal: str) -> str:
-    """Gives the sentences of a JSON answer with their marks; no sentence is the refusal. Text that is not in that form
-    stays as it is."""
-    try:
-        found = _Sentences.model_validate(json.loads(text)).sentences
-    except (ValidationError, ValueError):
+    """Gives the sentences of a JSON answer with their marks, those that are complete if it was cut off; no sentence is
+    the refusal. Text that is not in that form stays as it is."""
+    entries = list(_ENTRY.finditer(text))
+    if not entries and not _NO_ENTRY.fullmatch(text):
         return text
-    said = [(re.sub(MARK, "", one.text).strip(), one.source) for one in found]
-    marked = [f"{words.rstrip('.')} [{source}]." for words, source in said if words]
-    return " ".join(marked) or refusal
+    found = []
+    for entry in entries:
+        splitter = Splitter()
+        words = re.sub(MARK, "", json.loads(f'"{entry["text"]}"', strict=False))
+        for piece in (*splitter.feed(words), *splitter.flush()):
+            found.append(f"{piece.strip().rstrip('.')} [{entry['source']}].")
+    return " ".join(found) or refusal
+
+
+_NO_ENTRY = re.compile(r'\s*\{\s*"sentences"\s*:\s*\[\s*\]\s*\}\s*')
+_ENTRY = re.compile(
+    r"""\{\s*"text"\s*:\s*"(?P<text>(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)"\s*,\s*"source"\s*:\s*(?P<source>\d+)\s*\}"""
+)
+"""A complete sentence, its properties in the order of the schema, which every server keeps that holds to one."""

@@ -23,6 +23,7 @@ from bot.vocabulary import Found, ModelVersion, Question, TuningJob
 from tests.matrix_bench import TOPICS, arm, by_rule, compare, questions, reading
 from tests.scripted_model import ScriptedModel, half_a_body, status, text
 
+REFUSAL = load_persona().refusal
 KEY = "sk-canary-4711-do-not-repeat"
 
 
@@ -190,13 +191,21 @@ async def test_no_key_and_no_address_is_in_any_output(server: ScriptedModel, tmp
     assert server.base_url not in out
 
 
-async def test_a_text_that_is_no_json_stays_as_it_was_written() -> None:
-    """A server that knows no schemas, or a text that was cut off: it is measured as it is."""
-    refusal = load_persona().refusal
-    assert written_out("It is so.", refusal) == "It is so."
-    assert written_out('{"sentences": [{"text": "It is', refusal) == '{"sentences": [{"text": "It is'
-    assert written_out('{"sentences": [{"text": "It is so! [3]", "source": 2}]}', refusal) == "It is so! [2]."
-    assert written_out('{"sentences": []}', refusal) == refusal
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("It is so.", "It is so."),
+        ('{"sentences": []}', REFUSAL),
+        ('{"sentences": [{"text": "It is', '{"sentences": [{"text": "It is'),
+        ('{"sentences": [{"text": "It is so! [3]", "source": 2}]}', "It is so! [2]."),
+        ('{"sentences": [{"text": "One. And two.", "source": 1}]}', "One [1]. And two [1]."),
+        ('{ "sentences": [\n{"text": "A \\"b\\" \\u00e9.", "source": 1}, {"text": "Cut', 'A "b" é [1].'),
+        ('{"sentences": [{"text": " ", "source": 1}]}', REFUSAL),
+    ],
+)
+def test_sentences_in_json_are_written_out_with_their_marks(written: str, said: str) -> None:
+    """The complete ones of a text that was cut off; what a server that knows no schemas wrote stays as it is."""
+    assert written_out(written, REFUSAL) == said
 
 
 async def test_nearest_examples_need_some(server: ScriptedModel) -> None:

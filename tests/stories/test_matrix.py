@@ -238,6 +238,18 @@ async def test_a_recommendation_is_made_for_each_kind_of_question() -> None:
     assert any(line.startswith("stamps: stamper (100 %, n = 10; sure)") for line in lines(result))
 
 
+async def test_an_arm_that_declines_everything_is_not_recommended_for_what_cannot_be_answered(
+    servers: Servers,
+) -> None:
+    """It is right there by being silent."""
+    async with ScriptedModel() as silent:
+        silent.always(PERSONA.refusal)
+        result = await compare([arm(silent, "silent"), arm(servers.reading, "reader")])
+    assert value(result, "silent", "right_refusals") == 1 and value(result, "silent", "answers") == 0
+    chosen = {one["kind"]: one["arm"] for one in result["recommendations"]}
+    assert chosen["unanswerable"] == "reader"
+
+
 async def test_few_questions_give_a_hint_and_equal_arms_nothing(servers: Servers) -> None:
     """The faster one of equal arms is taken; how sure is said in words."""
     result = await compare([arm(servers.reading, "a"), arm(servers.inventing, "b")], questions(TOPICS[:3]))
