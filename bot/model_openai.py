@@ -74,7 +74,9 @@ class OpenAIModel:
         that is cut off, and Broken when an operator must act.
         """
         import stamina
+        from stamina.instrumentation import set_on_retry_hooks
 
+        set_on_retry_hooks(())  # a call that works the second time is no news; what fails for good is logged
         texts: AsyncGenerator[str, None] = self._texts(prompt)
         async for attempt in stamina.retry_context(
             on=_again, attempts=_ATTEMPTS, timeout=None, wait_initial=0.2, wait_max=1.0, wait_jitter=0.2

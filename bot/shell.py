@@ -44,8 +44,8 @@ def load_settings(*, log_level: str | None = None, lean: bool = False) -> Settin
     return settings
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs a command; what goes wrong on purpose is a sentence, not a traceback."""
+def run(coroutine: Coroutine[Any, Any, T], *, interrupted: str = "") -> T:
+    """Runs a command; what goes wrong on purpose is a sentence, not a traceback, and so is `interrupted` on Ctrl-C."""
     gc.freeze()  # What is imported stays, and so does most of what is made at first: a tenth of a cold `ask` went
     gc.set_threshold(50_000, 20, 100)  # into looking through it for garbage again and again, and once more at the end.
     try:
@@ -54,6 +54,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         typer.echo(explained(error), err=True)
         raise typer.Exit(2 if isinstance(error, TellUser) else 1) from None
     except KeyboardInterrupt:
+        if interrupted:
+            typer.echo(f"\n{interrupted}", err=True)
         raise typer.Exit(130) from None
     finally:
         gc.freeze()

@@ -32,7 +32,12 @@ def import_(
     ] = WORKSPACE,
     as_json: Json = False,
 ) -> None:
-    """Bring along examples: question and answer, with their passages or without. They wait for review."""
+    """Bring along examples: question and answer, with their passages or without. They wait for review.
+
+    A line is {"messages": [{"role": "user", "content": "[1] Title: text\\n\\nQuestion?"}, {"role": "assistant",
+    "content": "Answer [1]."}]}, as `train export` writes it; a system message may stand before. Without passages the
+    library is searched for what supports the answer.
+    """
     from bot.learning import examples, importing
     from bot.progress import progress_bar
     from bot.wiring import open_library_of

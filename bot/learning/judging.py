@@ -92,7 +92,7 @@ def trainable(
     allow it. All examples are wanted, for those that are held out decide what is too near to them; run `recheck`
     before, which puts aside what rests on a document that has changed."""
     every = list(examples)
-    kept = [one for one in every if is_held_out(one) and one.status != "rejected"]
+    kept = [one for one in every if is_held_out(one) and one.status == "approved"]
     questions, answers = Neighbours(one.question for one in kept), {bare(one.answer) for one in kept}
     usable: list[Example] = []
     refused: list[tuple[Example, str]] = []

@@ -94,6 +94,8 @@ class Model:
         yield f"*Live* {models.get(routing.live, f'`{routing.live}`')}"
         for channel, id in routing.canaries.items():
             yield f"*Canary* in <#{channel}>: {models.get(id, f'`{id}`')}"
+        async for trouble in self.out_of_reach():
+            yield f"⚠️ {trouble}"
         yield f"*Examples* {await examples.progress(self._journal)} for a persona of your own"
         if versions:
             yield "*Versions*"
@@ -105,6 +107,15 @@ class Model:
             yield "*Last decisions*"
             for decision in decisions[:DECISIONS]:
                 yield _decision_line(decision)
+
+    async def out_of_reach(self) -> AsyncIterator[str]:
+        """Says of each version that should answer somewhere why this worker cannot have it."""
+        routing = await self._register.routing()
+        for id in sorted({routing.live, *routing.canaries.values()}):
+            try:
+                await self._voices.of(id)
+            except TellUser as error:
+                yield f"`{id}` is to answer, but this worker cannot have it, so another one does: {escape(str(error))}"
 
 
 _BACK = "`/support model rollback` takes it back."

@@ -129,6 +129,7 @@ class Support:
         )
         if failures:
             lines.append(f"⚠️ *Given up* {len(failures)} jobs; the newest: {escape(failures[0].cause[:200])}")
+        lines += [f"⚠️ *Version* {trouble}" async for trouble in self._model.out_of_reach()]
         lines.append(f"✅ *Model* {escape(self._works.model)}")
         return "\n".join(lines), None
 

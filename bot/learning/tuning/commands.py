@@ -88,7 +88,8 @@ def start(
                     job = await watch(school.tuning, job, progress, until_done=wait)
             return job, await school.version_of(job)
 
-    job, version = run(tune())
+    interrupted = "Training goes on; `train status --wait` waits for it again, and `train cancel` ends it."
+    job, version = run(tune(), interrupted=interrupted)
     if as_json:
         print_json(
             {"job": job.model_dump(mode="json"), "version": version.model_dump(mode="json") if version else None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import importlib.util
 import ipaddress
 import os
@@ -81,7 +82,9 @@ def main(
         finally:
             os.close(held)
     except (Failed, OSError) as problem:
-        print(f"The tuner cannot run: {problem}", file=sys.stderr)
+        is_taken = isinstance(problem, OSError) and problem.errno == errno.EADDRINUSE
+        reason = f"port {options.port} is taken. Choose another one with --port; 0 finds one" if is_taken else problem
+        print(f"The tuner cannot run: {reason}", file=sys.stderr)
         return 1
     return 0
 
