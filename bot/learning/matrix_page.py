@@ -1,5 +1,5 @@
-"""The decision matrix for people: a page with the recommendation first, then the figures, the plots, what is commonly
-claimed, and answers of all arms side by side; and the same in a few lines for a terminal or a Slack message."""
+"""The decision matrix for people: a page with the recommendation first, then what became of the usual claims, the
+figures, the plots, and answers of all arms side by side; and the same in a few lines for a terminal or for Slack."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def page(result: Mapping[str, Any], title: str = "Decision matrix", note: str = 
         "100 resamples of the questions no other arm is better by more than that; “likely” in 80. An arm that declines "
         "most of what it should answer is not recommended for what it should decline."
     )
+    report.heading("What is commonly said").table(
+        ("claim", "here", "why"), [(one["claim"], one["verdict"], one["why"]) for one in result["claims"]]
+    )
     report.heading("The arms").table(
         ("arm", "model", "prompt", "retrieval", "examples shown", "training", "set-up"),
         [_arm_row(arm) for arm in result["arms"]],
     )
     _figures(report, result, arms)
     _plots(report, result, arms)
-    report.heading("What is commonly said").table(
-        ("claim", "here", "why"), [(one["claim"], one["verdict"], one["why"]) for one in result["claims"]]
-    )
     _sides(report, result, arms)
     return report
 

@@ -1,7 +1,7 @@
 """Whether what is commonly said of retrieval and fine-tuning holds here: the rows of the usual decision matrix and the
 claims made for using both together, each held against the figures of the arms that can decide it. A claim *held* or
 *not held* when the 95 % interval of the difference leaves out zero; everything else is *not measurable here*, with the
-reason: an arm that is missing, figures too close for this many questions, or days of people's work."""
+reason: an arm that is missing, too few questions, figures too close for them, or days of people's work."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from bot.vocabulary import Frozen
 
 if TYPE_CHECKING:
     from bot.learning.matrix_figures import Board
+
+FEWEST = 6
+"""Questions to judge by: that five differ the same way by chance happens in one case of sixteen."""
 
 Verdict = Literal["held", "not held", "not measurable here"]
 
@@ -113,6 +116,8 @@ def _compared(
         f"{_shown(board, worse, figure)}; difference {_number(figure, value)} "
         f"({_number(figure, low)} to {_number(figure, high)}, n = {difference['n']})."
     )
+    if (difference["n"] or 0) < FEWEST:
+        return Claim(claim=claim, verdict="not measurable here", why=f"Too few questions count for both. {told}")
     if min(sign * low, sign * high) > 0:
         return Claim(claim=claim, verdict="held", why=told)
     if max(sign * low, sign * high) < 0:
