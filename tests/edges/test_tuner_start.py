@@ -78,7 +78,7 @@ async def test_a_taken_port_is_named(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         status, output, errors = await start("--data-dir", str(data_dir), "--port", port)
-    assert (status, output) == (1, "") and "in use" in errors and "Traceback" not in errors
+    assert (status, output) == (1, "") and f"port {port} is taken" in errors and "Traceback" not in errors
 
 
 async def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from bot.__main__ import cli
 from bot.calibrating import Search, area, calibrate, search_all
 from bot.calibration import Calibration, Signs, calibration_file, load_calibration, save_calibration
 from bot.calibration_command import page
@@ -21,6 +22,7 @@ from bot.vocabulary import Found, Hit, Passage, Question
 from retrieval.library import open_library
 from retrieval.sufficiency import signs
 
+ROOT = Path(__file__).parents[2]
 NAMES = ("cosine", "covered", "covered_by_one", "agreement", "margin", "words")
 
 
@@ -189,9 +191,17 @@ async def test_the_library_answers_by_what_was_learned(tmp_path: Path) -> None:
             assert found.is_sufficient == (found.confidence >= threshold)
 
 
-def test_it_is_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_one_command(tmp_path: Path) -> None:
     """It shows what changes, keeps the calibration and draws it; a dry run keeps nothing."""
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+
+    def run(*arguments: object) -> str:
+        environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+        command = [sys.executable, "-m", "bot", *map(str, arguments)]
+        environment["DATA_DIR"] = str(tmp_path / "data")
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     pages, questions = tmp_path / "pages", tmp_path / "questions.jsonl"
     pages.mkdir()
     things = (
@@ -210,14 +220,12 @@ def test_it_is_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (pages / f"{thing}.md").write_text(f"# {thing}\n\nAn administrator changes {thing} in the settings.\n")
     lines = [{"id": t, "question": f"Who can change {t}?", "gold_doc_ids": [t]} for t in things]
     questions.write_text("\n".join(map(json.dumps, lines)))
-    assert CliRunner().invoke(cli, ["ingest", str(pages)]).exit_code == 0
+    run("ingest", pages)
     file = calibration_file(tmp_path / "data")
-    tried = CliRunner().invoke(cli, ["calibrate", str(questions), "--dry-run", "--json"])
-    assert tried.exit_code == 0 and not file.exists()
-    assert (json.loads(tried.stdout)["answered"], json.loads(tried.stdout)["unanswered"]) == (10, 10)
-    done = CliRunner().invoke(cli, ["calibrate", str(questions), "--report", str(tmp_path / "page.html")])
-    assert done.exit_code == 0, done.output
-    assert "found, but declined" in done.stdout and "calibrated" in done.stdout
+    tried = json.loads(run("calibrate", questions, "--dry-run", "--json"))
+    assert not file.exists() and (tried["answered"], tried["unanswered"]) == (10, 10)
+    said = run("calibrate", questions, "--report", tmp_path / "page.html")
+    assert "found, but declined" in said and "calibrated" in said
     assert Calibration.model_validate_json(file.read_bytes()).fitted_on == "questions.jsonl"
     drawn = (tmp_path / "page.html").read_text()
     assert drawn.count("<svg") == 2 and "http://www.w3.org/2000/svg" in drawn

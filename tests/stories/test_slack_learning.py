@@ -798,9 +798,12 @@ async def test_a_gate_is_queued_and_its_findings_told_in_private(bot: RunningBot
     await bot.slack.command("U0ADMIN", "C0HELP", "/support", f"model gate {id} groundedness")
     texts = [one["text"] for one in await bot.slack.wait_for_ephemeral("U0ADMIN", count=before + 2)][before:]
     assert any("I let" in text and "groundedness" in text for text in texts)
-    (findings,) = [text for text in texts if "There is no held-out example" in text]
-    assert "`/support examples`" in findings and "train review" not in findings
-    assert "not measured" in await said_to(bot, "U0ADMIN", "model")
+    # Whether an example of the stories before is held out depends on the second in which its thread began.
+    none, few = "There is no held-out example", "ot enough evidence"
+    (findings,) = [text for text in texts if none in text or few in text]
+    assert ("`/support examples`" in findings or few in findings) and "train review" not in findings
+    shown = await said_to(bot, "U0ADMIN", "model")
+    assert "not measured" in shown or few in shown
 
 
 @pytest.mark.parametrize(
