@@ -27,17 +27,18 @@ START = ("train", "start", "--few")
 GO_ON = ("train", "status", "--wait")
 CALLS = ("upload", "create", "retrieve", "list_events")
 """In the order in which a job comes to them."""
-DATASETS = 5
 SLOW_S = 0.8
 
 
 @pytest.mark.timeout(300)
-async def test_twenty_kills_during_upload_creation_and_polling_leave_one_job_for_each_dataset(
-    memory: Memory, memory_url: str, tmp_path: Path
+@pytest.mark.parametrize("datasets", [1, pytest.param(5, marks=pytest.mark.nightly)])
+async def test_kills_during_upload_creation_and_polling_leave_one_job_for_each_dataset(
+    memory: Memory, memory_url: str, tmp_path: Path, datasets: int
 ) -> None:
-    """Each dataset's process is killed in the middle of its upload, its creation, a look at the job and one at its
-    events: before the server has done it, or after, when nobody hears of it any more. Whoever comes next goes on, by
-    either command; at the end there are one file, one job and one version for each, and nothing is live."""
+    """Four kills for each, twenty in the nightly run: a dataset's process is killed in the middle of its upload, its
+    creation, a look at the job and one at its events: before the server has done it, or after, when nobody hears of it
+    any more. Whoever comes next goes on, by either command; at the end there are one file, one job and one version for
+    each, and nothing is live."""
     draw = random.Random(20)
     journal, register = Journal(memory.redis, TEAM), Register(memory.redis, TEAM)
     for one in examples(20):
@@ -48,7 +49,7 @@ async def test_twenty_kills_during_upload_creation_and_polling_leave_one_job_for
         environment |= {"TUNER_BASE_URL": tuner.base_url, "TUNER_API_KEY": KEY, "TUNER_MODEL": BASE}
         tuner.delays_s = dict.fromkeys(CALLS, SLOW_S)
         kills = 0
-        for number in range(DATASETS):
+        for number in range(datasets):
             await journal.keep_example(example(100 + number))  # another dataset
             for call in CALLS:
                 command = START if call in ("upload", "retrieve") else GO_ON
@@ -61,14 +62,14 @@ async def test_twenty_kills_during_upload_creation_and_polling_leave_one_job_for
             tuner.delays_s = {}
             await run(environment, *GO_ON)
             tuner.delays_s = dict.fromkeys(CALLS, SLOW_S)
-        assert kills == 20
+        assert kills == 4 * datasets
         async with AsyncOpenAI(base_url=tuner.base_url, api_key=KEY) as client:
             jobs = [job async for job in client.fine_tuning.jobs.list()]
             files = [file async for file in client.files.list()]
     digests = {dataset.digest for dataset in await register.datasets()}
-    assert len(digests) == DATASETS
+    assert len(digests) == datasets
     assert sorted(job.metadata["dataset"] for job in jobs if job.metadata) == sorted(digests)
-    assert len(jobs) == DATASETS and files == []
+    assert len(jobs) == datasets and files == []
     assert {job.status for job in await register.jobs()} == {"succeeded"}
     assert sorted(version.dataset or "" for version in await register.versions()) == sorted(digests)
     assert (await register.routing()).live == CONFIGURED
