@@ -17,7 +17,7 @@ from tests.running_bot import RunningBot, running_bot, words_of
 from tests.small_library import memory_of
 from tests.tuner import Tuner
 
-pytestmark = [pytest.mark.models, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.models, pytest.mark.timeout(2400)]
 
 BASE = "smollm2-135m-instruct"
 ASKED = UNSEEN[:10]
@@ -77,7 +77,7 @@ async def test_sixty_examples_change_how_the_next_question_is_answered(tmp_path:
         report = tmp_path / "gate.html"
         gate = json.loads(
             await bot.cli(
-                "train", "gate", version, "--measure", "format", "--report", str(report), "--json", timeout_s=600
+                "train", "gate", version, "--measure", "format", "--report", str(report), "--json", timeout_s=900
             )
         )
         assert gate["verdict"] == "not enough evidence"
