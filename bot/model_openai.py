@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -74,9 +75,8 @@ class OpenAIModel:
         that is cut off, and Broken when an operator must act.
         """
         import stamina
-        from stamina.instrumentation import set_on_retry_hooks
 
-        set_on_retry_hooks(())  # a call that works the second time is no news; what fails for good is logged
+        _repeat_unheard()
         texts: AsyncGenerator[str, None] = self._texts(prompt)
         async for attempt in stamina.retry_context(
             on=_again, attempts=_ATTEMPTS, timeout=None, wait_initial=0.2, wait_max=1.0, wait_jitter=0.2
@@ -225,6 +225,14 @@ class _Busy(ModelUnavailable):
     def __init__(self, text: str, wait_s: float) -> None:
         super().__init__(text)
         self.wait_s = wait_s
+
+
+@cache
+def _repeat_unheard() -> None:
+    """Keeps stamina from logging: a call that works the second time is no news, and what fails for good is logged."""
+    from stamina.instrumentation import set_on_retry_hooks
+
+    set_on_retry_hooks(())
 
 
 def _again(error: Exception) -> bool | float:

@@ -144,6 +144,8 @@ async def test_a_refused_connection_is_tried_twice() -> None:
         taken.bind(("127.0.0.1", 0))
         model = OpenAIModel("m", base_url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1", timeout_s=1)
         repeated: list[RetryDetails] = []
+        with pytest.raises(ModelUnavailable):
+            await written(model)  # with its first call it takes the hooks away
         set_on_retry_hooks([repeated.append])
         try:
             with pytest.raises(ModelUnavailable):

@@ -287,10 +287,13 @@ async def test_secrets_and_addresses_are_written_down_nowhere(bot: RunningBot, w
 
 
 async def test_nothing_stays_for_ever_but_the_examples(bot: RunningBot) -> None:
-    """Everything else that is written about people has an end; the queue's own lists hold what waits, and who works."""
+    """Everything else that is written about people has an end; the queue's own lists hold what waits, and who works.
+    Of a rejected example the bare id stays, so that it is not proposed again."""
     await until_idle(bot)
     async with memory_of(bot) as memory:
         forever = await keys_without_ttl(memory.redis)
         assert await memory.redis.xlen("footnote-T0LOCAL:stream") == 0
     lists = "footnote-T0LOCAL:stream|footnote-T0LOCAL:workers|footnote-T0LOCAL:task-workers:\\w+"
-    assert [key for key in forever if not re.fullmatch(f"footnote:T0LOCAL:examples?(:ex-\\w+)?|{lists}", key)] == []
+    assert [
+        key for key in forever if not re.fullmatch(f"footnote:T0LOCAL:(examples?(:ex-\\w+)?|rejected)|{lists}", key)
+    ] == []
