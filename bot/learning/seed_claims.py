@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FEWEST = 6
 """Questions to judge by: that five differ the same way by chance happens in one case of sixteen."""
 
+MOST_FAILED = 0.1
+"""Share of an arm's answers that may fail: a server that is down says nothing about an approach."""
+
 Verdict = Literal["held", "not held", "not measurable here"]
 
 
@@ -106,6 +109,10 @@ def _compared(
     if missing := _missing(better, worse):
         return Claim(claim=claim, verdict="not measurable here", why=missing)
     assert better is not None and worse is not None
+    for arm in (better, worse):
+        if (board.summary(arm.name)["failed"]["value"] or 0) > MOST_FAILED:
+            why = f"“{arm.name}” failed in {_shown(board, arm, 'failed')} of its answers."
+            return Claim(claim=claim, verdict="not measurable here", why=why)
     difference = board.difference(better.name, worse.name, figure)
     low, high, value = difference["low"], difference["high"], difference["value"]
     if low is None or high is None or value is None:

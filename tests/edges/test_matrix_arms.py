@@ -122,6 +122,17 @@ async def test_an_arm_that_fails_is_a_figure(server: ScriptedModel, capsys: pyte
     assert "it refused the key" in capsys.readouterr().out
 
 
+async def test_no_claim_is_judged_by_an_arm_that_failed(server: ScriptedModel) -> None:
+    """A server that is down says nothing about an approach."""
+    async with ScriptedModel() as broken:
+        broken.always(status(500))
+        arms = [arm(broken, "full"), arm(server, "tuned", prompt="one_line")]
+        result = await compare(arms)
+    told = [one for one in result["claims"] if "“full” failed in 100 % of its answers." in one["why"]]
+    assert len(told) >= 3
+    assert {one["verdict"] for one in result["claims"]} == {"not measurable here"}
+
+
 async def test_single_failures_are_counted_and_asked_again_the_next_time(server: ScriptedModel, tmp_path: Path) -> None:
     """A server that breaks off, or does not answer in time."""
     async with ScriptedModel() as shaky:
