@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bot import calibration_command, source_commands
-from bot.learning import example_commands, matrix_command
+from bot.learning import example_commands
+from bot.learning.matrix import commands as matrix_commands
 from bot.learning.tuning import commands as tuning_commands
 from bot.learning.versions import commands as version_commands
 from bot.shell import (
@@ -192,7 +193,7 @@ def evaluate(
             print_steps(result["steps"])
 
 
-matrix_command.register(cli)
+matrix_commands.register(cli)
 calibration_command.register(cli)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from aiohttp import web
 
 from bot.evaluating import Asked
-from bot.learning.arms import Arm
-from bot.learning.matrix import run_matrix
+from bot.learning.matrix.arms import Arm
+from bot.learning.matrix.running import run_matrix
 from bot.persona import load_persona
 from bot.shell import readable
 from bot.vocabulary import Found, Hit, Passage, Question

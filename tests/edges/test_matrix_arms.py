@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 
 from bot.errors import TellUser
-from bot.learning.arms import Arm, configured_arms, read_arms
-from bot.learning.matrix import PATIENCE
-from bot.learning.matrix_page import page, print_matrix
-from bot.learning.speaking import written_out
+from bot.learning.matrix.arms import Arm, configured_arms, read_arms
+from bot.learning.matrix.page import page, print_matrix
+from bot.learning.matrix.running import PATIENCE
+from bot.learning.matrix.speaking import written_out
 from bot.persona import load_persona
 from bot.settings import Settings
 from bot.vocabulary import Found, ModelVersion, Question, TuningJob

@@ -19,7 +19,7 @@ import pytest
 from bot.answering import Demonstrate
 from bot.errors import TellUser
 from bot.evaluating import Asked
-from bot.learning.matrix_page import lines, page, print_matrix
+from bot.learning.matrix.page import lines, page, print_matrix
 from bot.vocabulary import Example, Found, Question
 from tests.examination import held_out
 from tests.matrix_bench import (

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
-from bot.learning.arms import Arm
-from bot.learning.matrix_figures import FIGURES
+from bot.learning.matrix.arms import Arm
+from bot.learning.matrix.figures import FIGURES
 from bot.vocabulary import Frozen
 
 if TYPE_CHECKING:
-    from bot.learning.matrix_figures import Board
+    from bot.learning.matrix.figures import Board
 
 FEWEST = 6
 """Questions to judge by: that five differ the same way by chance happens in one case of sixteen."""

@@ -18,11 +18,11 @@ from pydantic import ValidationError
 from bot.answering import Demonstrate, Voice, answer
 from bot.errors import TellUser
 from bot.evaluating import Asked
-from bot.learning.arms import Arm
-from bot.learning.cases import Case, prepare
 from bot.learning.held_out import unlike, unseen
-from bot.learning.matrix_figures import figures
-from bot.learning.speaking import Speaker, Speech
+from bot.learning.matrix.arms import Arm
+from bot.learning.matrix.cases import Case, prepare
+from bot.learning.matrix.figures import figures
+from bot.learning.matrix.speaking import Speaker, Speech
 from bot.learning.versions.measures import CHARACTERS_PER_TOKEN
 from bot.persona import Persona
 from bot.progress import Progress
@@ -74,7 +74,7 @@ async def run_matrix(
     progress: Progress = lambda done, total, label: None,
 ) -> dict[str, Any]:
     """Asks every arm every question and gives `{"arms", "summary", "differences", "claims", "recommendations",
-    "answers", "cases"}`; see `matrix_figures.figures`. Differences are against the first arm.
+    "answers", "cases"}`; see `figures.figures`. Differences are against the first arm.
 
     `endpoint` gives base URL and key of an arm. What asks nearly the same as one of `taught`, on which tuned arms were
     trained, is not asked; `trained_on` counts it.

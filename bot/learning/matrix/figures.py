@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from bot.claims import STOP, Claims, read, stem
 from bot.evaluating import interval
-from bot.learning.arms import Arm
-from bot.learning.cases import Case
+from bot.learning.matrix.arms import Arm
+from bot.learning.matrix.cases import Case
 from bot.learning.versions.measures import MEASURES, Measure, Outcome, Prices, Trial, measure
 from bot.persona import Persona, format_problems
 from bot.sentences import MARK
 from bot.vocabulary import Passage
 
 if TYPE_CHECKING:
-    from bot.learning.matrix import Given
+    from bot.learning.matrix.running import Given
 
 FIGURES: Mapping[str, Measure] = {
     "quality_posted": Measure("of what is posted: mean of evidence covered and key facts"),
@@ -158,7 +158,7 @@ def figures(
 ) -> dict[str, Any]:
     """Gives `{"arms", "summary": {arm: {figure: {value, low, high, n}}}, "differences": the same against the first arm,
     "claims", "recommendations", "answers", "cases", "left_out": questions that were not asked}`."""
-    from bot.learning.seed_claims import claims
+    from bot.learning.matrix.claims import claims
 
     board = Board(cases, arms, given, persona)
     first, *others = [arm.name for arm in arms]

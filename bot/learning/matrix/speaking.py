@@ -16,7 +16,7 @@ from typing import Any
 from bot.answering import PersonaModel, Prompt
 from bot.defusing import visible
 from bot.errors import Broken, FootnoteError
-from bot.learning.arms import Arm
+from bot.learning.matrix.arms import Arm
 from bot.model_openai import CutOff, OpenAIModel
 from bot.model_quoting import QuotingModel
 from bot.persona import Persona, messages, short_messages

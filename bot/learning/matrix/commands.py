@@ -16,7 +16,7 @@ from bot.vocabulary import PUBLIC, WORKSPACE
 
 if TYPE_CHECKING:
     from bot.answering import Demonstrate
-    from bot.learning.arms import Arm
+    from bot.learning.matrix.arms import Arm
     from bot.settings import Settings
 
 
@@ -45,7 +45,7 @@ def matrix(
     """Compare ways to answer: models, prompts, retrieval, tuning. What is answered is kept beside the page, so that a
     run that is broken off goes on."""
     from bot.evaluating import read_questions
-    from bot.learning.matrix_page import page, print_matrix
+    from bot.learning.matrix.page import page, print_matrix
     from bot.progress import progress_bar
 
     settings = load_settings(log_level="CRITICAL")
@@ -54,7 +54,7 @@ def matrix(
     is_private = audience not in (PUBLIC, WORKSPACE)
 
     async def measure() -> dict[str, Any]:
-        from bot.learning.arms import read_arms
+        from bot.learning.matrix.arms import read_arms
 
         asked = read_questions(questions)[:limit]
         given = read_arms(arms) if arms else None
@@ -87,7 +87,7 @@ async def _note(settings: Settings, result: dict[str, Any]) -> None:
     """Leaves the findings where `/support matrix` reads them."""
     from bot.errors import TryAgain
     from bot.journal import now
-    from bot.learning.matrix_page import lines
+    from bot.learning.matrix.page import lines
     from bot.learning.versions.register import MatrixNote, Register
     from bot.wiring import open_journal, team_of
 
@@ -109,9 +109,9 @@ async def matrix_of(
     kept: Path | None,
     progress: Callable[[int, int, str], None] = lambda done, total, label: None,
 ) -> dict[str, Any]:
-    """Opens what a matrix needs and runs it, with the configured arms where none are given; see `matrix.run_matrix`."""
-    from bot.learning.arms import configured_arms
-    from bot.learning.matrix import run_matrix
+    """Opens what a matrix needs and runs it, with the configured arms where none are given; see `run_matrix`."""
+    from bot.learning.matrix.arms import configured_arms
+    from bot.learning.matrix.running import run_matrix
     from bot.learning.versions.gate import taught_to
     from bot.learning.versions.register import Register
     from bot.wiring import demonstrations, endpoint_of, has_model_server, open_asking, open_journal

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bot.learning.matrix_figures import FIGURES
+from bot.learning.matrix.figures import FIGURES
 from bot.learning.versions.measures import Measure
 from bot.report import Report
 
