@@ -420,6 +420,17 @@ async def test_the_page_and_the_shell_show_arms_figures_plots_and_claims(
     assert "quality posted" in told and "inventor" in told
 
 
+async def test_one_arm_is_shown_by_its_figures_alone(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is compared, so nothing is recommended, no claim judged, and no plot drawn."""
+    result = await compare([arm(servers.reading, "reader")], questions(TOPICS[:2]))
+    shown = page(result, measured="Measured on 1 May 2030 with the questions of mine.jsonl.").html()
+    assert "nothing is compared" in shown and "mine.jsonl" in shown and "groundedness" in shown
+    assert "commonly said" not in shown and "<svg" not in shown
+    print_matrix(result)
+    assert "not measurable here" not in capsys.readouterr().out
+    assert lines(result) == ["There is one arm alone, so nothing is compared."]
+
+
 async def in_shell(folder: Path, *arguments: str | Path, **environment: str) -> tuple[int | None, str, str]:
     """Runs `python -m bot …` on a folder of pages as an operator would, and gives status, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
@@ -462,6 +473,8 @@ async def test_an_operator_compares_arms_of_a_file_in_the_shell(servers: Servers
     assert [case["id"] for case in result["cases"] if case["sort"] == "answer"] == list(TOPICS[:4])
     assert value(result, "reader", "quality") == 1
     assert "reader" in out and "page.html" in problem
+    assert f"{len(result['cases'])} questions to each of 2 arms: {2 * len(result['cases'])} answers" in problem
+    assert "with the questions of questions.jsonl" in (library / "page.html").read_text()
     written = [out, problem, *((library / name).read_text() for name in ("page.html", "page.answers.jsonl"))]
     assert key not in "".join(written) + (library / "figures.json").read_text()
     assert set(servers.reading.keys) == {f"Bearer {key}"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from functools import cache
+from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from bot.vocabulary import PUBLIC, WORKSPACE
 if TYPE_CHECKING:
     from bot.answering import Demonstrate
     from bot.learning.matrix.arms import Arm
+    from bot.progress import Progress
     from bot.settings import Settings
 
 
@@ -61,13 +63,14 @@ def matrix(
         if is_private:
             _keep_private(answers)
         with progress_bar() as progress:
-            return await matrix_of(settings, asked, given, audience, answers, progress)
+            return await matrix_of(settings, asked, given, audience, answers, progress, partial(typer.echo, err=True))
 
     result = run(measure())
     for shown in (file, as_json):
         if is_private and shown and str(shown) != "-":
             _keep_private(shown)
-    write(file, page(result).html().encode())
+    measured = f"Measured on {datetime.now(UTC):%d %B %Y, %H:%M} UTC with the questions of {questions.name}."
+    write(file, page(result, measured=measured).html().encode())
     run(_note(settings, result))
     if as_json:
         write(as_json, json_bytes(result))
@@ -107,7 +110,8 @@ async def matrix_of(
     arms: Sequence[Arm] | None,
     audience: str,
     kept: Path | None,
-    progress: Callable[[int, int, str], None] = lambda done, total, label: None,
+    progress: Progress = lambda done, total, label: None,
+    announce: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Opens what a matrix needs and runs it, with the configured arms where none are given; see `run_matrix`."""
     from bot.learning.matrix.arms import configured_arms
@@ -154,4 +158,5 @@ async def matrix_of(
             timeout_s=settings.model_timeout_s,
             deadline_s=settings.answer_deadline_s,
             progress=progress,
+            announce=announce,
         )

@@ -13,17 +13,37 @@ from bot.report import Report
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+ALONE = "There is one arm alone, so nothing is compared."
 SHOWN_CASES = 4
 _LONGEST_SHOWN = 1_200
 _IN_SHORT = ("quality_posted", "hallucinating", "citation_recall", "raw_format", "format", "fresh", "right_refusals")
 
 
-def page(result: Mapping[str, Any], title: str = "Decision matrix", note: str = "") -> Report:
-    """Makes the page of a result; `note` is a paragraph that says how to read it."""
+def page(result: Mapping[str, Any], title: str = "Decision matrix", note: str = "", measured: str = "") -> Report:
+    """Makes the page of a result; `note` is a paragraph that says how to read it, `measured` a sentence that says when
+    and on which questions. A single arm is shown by its figures alone: nothing is compared."""
     arms = [arm["name"] for arm in result["arms"]]
-    report = Report(title).text(_asked(result))
+    report = Report(title).text(f"{measured} {_asked(result)}".strip())
     if note:
         report.text(note)
+    if len(arms) > 1:
+        _findings(report, result)
+    report.heading("The arms" if len(arms) > 1 else "The arm").table(
+        ("arm", "model", "prompt", "retrieval", "examples shown", "training", "set-up"),
+        [_arm_row(arm) for arm in result["arms"]],
+    )
+    _figures(report, result, arms)
+    if len(arms) > 1:
+        _differences(report, result, arms)
+        _plots(report, result, arms)
+        _sides(report, result, arms)
+    else:
+        report.text(ALONE)
+    return report
+
+
+def _findings(report: Report, result: Mapping[str, Any]) -> None:
+    """The recommendations, and what became of the claims."""
     report.heading("Which arm for which question")
     report.table(
         ("questions", "n", "arm", "figure", "value", "next best", "how sure"),
@@ -40,14 +60,6 @@ def page(result: Mapping[str, Any], title: str = "Decision matrix", note: str = 
     report.heading("What is commonly said").table(
         ("claim", "here", "why"), [(one["claim"], one["verdict"], one["why"]) for one in result["claims"]]
     )
-    report.heading("The arms").table(
-        ("arm", "model", "prompt", "retrieval", "examples shown", "training", "set-up"),
-        [_arm_row(arm) for arm in result["arms"]],
-    )
-    _figures(report, result, arms)
-    _plots(report, result, arms)
-    _sides(report, result, arms)
-    return report
 
 
 def _asked(result: Mapping[str, Any]) -> str:
@@ -90,23 +102,29 @@ def _figures(report: Report, result: Mapping[str, Any], arms: Sequence[str]) -> 
         if any(result["summary"][arm][name]["n"] for arm in arms)
     ]
     report.table(("figure", "better", *arms), rows)
-    report.table(("figure", "what it says"), [(name, measure.title) for name, measure in FIGURES.items()])
-    if len(arms) > 1:
-        report.heading(f"Differences from “{arms[0]}”, question by question")
-        differences = result["differences"]
-        report.table(
-            ("figure", "better", *arms[1:]),
-            [
-                (
-                    name,
-                    "less" if measure.less_is_better else "more",
-                    *(shown(differences[arm][name], measure, is_difference=True) for arm in arms[1:]),
-                )
-                for name, measure in FIGURES.items()
-                if any(differences[arm][name]["n"] for arm in arms[1:])
-            ],
-        )
-        report.text("A star marks a difference whose interval leaves out zero.")
+    known = [
+        (name, measure.title)
+        for name, measure in FIGURES.items()
+        if any(result["summary"][arm][name]["n"] for arm in arms)
+    ]
+    report.table(("figure", "what it says"), known)
+
+
+def _differences(report: Report, result: Mapping[str, Any], arms: Sequence[str]) -> None:
+    differences = result["differences"]
+    report.heading(f"Differences from “{arms[0]}”, question by question").table(
+        ("figure", "better", *arms[1:]),
+        [
+            (
+                name,
+                "less" if measure.less_is_better else "more",
+                *(shown(differences[arm][name], measure, is_difference=True) for arm in arms[1:]),
+            )
+            for name, measure in FIGURES.items()
+            if any(differences[arm][name]["n"] for arm in arms[1:])
+        ],
+    )
+    report.text("A star marks a difference whose interval leaves out zero.")
 
 
 def _all_figures() -> list[tuple[str, Measure]]:
@@ -194,8 +212,6 @@ def _sides(report: Report, result: Mapping[str, Any], arms: Sequence[str]) -> No
     chosen = [case for sort in ("answer", "refusal", "changed") for case in result["cases"] if case["sort"] == sort]
     by_sort = {sort: [case for case in chosen if case["sort"] == sort] for sort in ("answer", "refusal", "changed")}
     chosen = [*by_sort["answer"][: SHOWN_CASES - 2], *by_sort["refusal"][:1], *by_sort["changed"][:1]]
-    if len(arms) < 2:
-        return
     report.heading("What the models wrote, before it was checked")
     for case in chosen:
         about = f" ({case['old']} changed to {case['new']})" if case["old"] else ""
@@ -211,6 +227,8 @@ def _written(answer: Mapping[str, Any]) -> str:
 
 def lines(result: Mapping[str, Any]) -> list[str]:
     """Gives the recommendations and what became of the claims, a line each."""
+    if len(result["arms"]) < 2:
+        return [ALONE]
     found = [
         f"{one['kind']}: {one['arm']} ({100 * one['value']:.0f} %, n = {one['n']}; {one['how_sure']})"
         for one in result["recommendations"]

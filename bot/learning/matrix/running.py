@@ -72,12 +72,13 @@ async def run_matrix(
     timeout_s: float = 20,
     deadline_s: float = 45,
     progress: Progress = lambda done, total, label: None,
+    announce: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Asks every arm every question and gives `{"arms", "summary", "differences", "claims", "recommendations",
     "answers", "cases"}`; see `figures.figures`. Differences are against the first arm.
 
     `endpoint` gives base URL and key of an arm. What asks nearly the same as one of `taught`, on which tuned arms were
-    trained, is not asked; `trained_on` counts it.
+    trained, is not asked; `trained_on` counts it. `announce` is told how much will be asked before it is.
 
     Raises TellUser when an arm cannot be opened, or nothing can be asked.
     """
@@ -96,6 +97,7 @@ async def run_matrix(
         )
         if not any(case.passages for case in cases):
             raise TellUser("The library holds nothing on these questions that may be read here.")
+        announce(_size(len(cases), len(arms), deadline_s))
         for speaker in speakers:
             await speaker.warm_up()
         place = Question(id=f"{team_id}:matrix", team_id=team_id, text="", readable=readable(audience))
@@ -103,6 +105,15 @@ async def run_matrix(
         given = await _ask_all(cases, speakers, run, progress)
     found = figures(cases, arms, given, persona, asked=len(strange))
     return {**found, "trained_on": len(asked) - len(strange)}
+
+
+def _size(cases: int, arms: int, deadline_s: float) -> str:
+    """Says what a run asks, and what it may take at the worst."""
+    most = cases * arms
+    return (
+        f"{cases:,} questions to each of {arms} arms: {most:,} answers, one after the other, none of them longer than "
+        f"{deadline_s:.0f} s. Ctrl-C breaks it off; the same command goes on from there."
+    )
 
 
 @dataclass(frozen=True)
