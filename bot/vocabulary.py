@@ -5,7 +5,7 @@ dictionary leaves `handlers/`, no store object leaves `retrieval/`, and what is 
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,10 @@ PUBLIC = "public"
 WORKSPACE = "workspace"
 CONFIGURED = "configured"
 """The version of the persona that PERSONA_MODEL names; it is live until another one is promoted."""
+
+FAILURES_REMEMBERED = 20
+"""Of the last sync of a source; all of them are in its report."""
+FAILURE_CHARACTERS = 300
 
 AnswerStatus = Literal["answered", "declined", "clarified", "chitchat", "failed"]
 ExampleStatus = Literal["candidate", "approved", "rejected", "quarantined"]
@@ -312,26 +316,6 @@ def narrower(one: str, other: str) -> str:
     return "nobody"
 
 
-class Source(Frozen):
-    """A place that documents come from, as the library remembers it so that it can be synced again."""
-
-    name: str
-    address: str
-    """A folder or file, absolute; or what stands before its documents elsewhere, as `https://…` or `s3://…`."""
-    audience: str = WORKSPACE
-    """What its documents get that name no audience themselves."""
-    base_url: str | None = None
-    every_s: int | None = None
-    """Seconds after which it is synced again by itself; never where it is None."""
-    tried_at: datetime | None = None
-    """When its last sync began, however it ended."""
-    synced_at: datetime | None = None
-    documents: int = 0
-    passages: int = 0
-    form: str = ""
-    """The embedding model and chunker that it was last synced with, as a hash."""
-
-
 class SourceFailure(Frozen):
     """One thing that could not be read: the file (and line) by name, and why."""
 
@@ -360,6 +344,51 @@ class IngestReport(Frozen):
     def is_total_failure(self) -> bool:
         """Whether nothing of the source could be read."""
         return bool(self.failed) and not (self.added or self.changed or self.unchanged)
+
+
+class LastReport(Frozen):
+    """What the last sync of a source did, small enough to be remembered with it."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    failed: int = 0
+    failures: tuple[SourceFailure, ...] = ()
+    """The first of those that failed."""
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, report: IngestReport) -> Self:
+        """Makes it of a whole report."""
+        failures = tuple(
+            SourceFailure(source=one.source[:FAILURE_CHARACTERS], reason=one.reason[:FAILURE_CHARACTERS])
+            for one in report.failed[:FAILURES_REMEMBERED]
+        )
+        counts = report.model_dump(include={"added", "changed", "unchanged", "removed", "seconds"})
+        return cls(**counts, failed=len(report.failed), failures=failures)
+
+
+class Source(Frozen):
+    """A place that documents come from, as the library remembers it so that it can be synced again."""
+
+    name: str
+    address: str
+    """A folder or file, absolute; or what stands before its documents elsewhere, as `https://…` or `s3://…`."""
+    audience: str = WORKSPACE
+    """What its documents get that name no audience themselves."""
+    base_url: str | None = None
+    every_s: int | None = None
+    """Seconds after which it is synced again by itself; never where it is None."""
+    tried_at: datetime | None = None
+    """When its last sync began, however it ended."""
+    synced_at: datetime | None = None
+    documents: int = 0
+    passages: int = 0
+    last_report: LastReport | None = None
+    """What its last sync did, also when the source could not be read at all."""
+    form: str = ""
+    """The embedding model and chunker that it was last synced with, as a hash."""
 
 
 class LibraryStatus(Frozen):

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TypeVar
 
-from bot.vocabulary import Document, IngestReport, Passage, Source, SourceFailure
+from bot.vocabulary import Document, IngestReport, LastReport, Passage, Source, SourceFailure
 from retrieval.chunking import Chunker, embedded_text
 from retrieval.embedding import Embedder
 from retrieval.index import Index, Page
@@ -100,9 +100,7 @@ class Sync:
                 batches.close()
         removed = [name for name in sorted(self._known.keys() - self._seen.keys()) if not self._may_still_be(name)]
         await self._index.remove(self._team_id, self._source.name, removed)
-        await self._remember(form)
-        await self._compute(self._stamps.save, self._seen.keys())
-        return IngestReport(
+        report = IngestReport(
             added=self._added,
             changed=self._changed,
             unchanged=self._unchanged,
@@ -112,6 +110,9 @@ class Sync:
             passages=self._passages,
             seconds=round(time.perf_counter() - began, 3),
         )
+        await self._remember(form, report)
+        await self._compute(self._stamps.save, self._seen.keys())
+        return report
 
     def _batches(self, items: list[Item | Unread]) -> Generator[Batch, None, None]:
         """Reads, compares and cuts; runs in a thread, a batch at a time."""
@@ -175,7 +176,7 @@ class Sync:
             else:
                 self._added += 1
 
-    async def _remember(self, form: str) -> None:
+    async def _remember(self, form: str, report: IngestReport) -> None:
         """Remembers the source as synced; what an operator did to it meanwhile stands."""
         name = self._source.name
         there = {source.name: source for source in await self._index.sources(self._team_id)}.get(name)
@@ -184,6 +185,7 @@ class Sync:
             return
         documents, passages = await self._index.count(self._team_id, name)
         now = {"synced_at": datetime.now(UTC), "documents": documents, "passages": passages, "form": form}
+        now["last_report"] = LastReport.of(report)
         schedule = {"every_s": there.every_s} if there else {}
         await self._index.save_source(self._team_id, self._source.model_copy(update=now | schedule))
 

@@ -17,7 +17,16 @@ from bot.calibration import Calibration, Signs, calibration_file, load_calibrati
 from bot.errors import FootnoteError, TellUser
 from bot.log import log
 from bot.settings import Settings
-from bot.vocabulary import Found, IngestReport, LibraryStatus, Passage, Question, Source
+from bot.vocabulary import (
+    Found,
+    IngestReport,
+    LastReport,
+    LibraryStatus,
+    Passage,
+    Question,
+    Source,
+    SourceFailure,
+)
 from retrieval.chunking import CHUNKER
 from retrieval.embedding import Embedder, open_embedder
 from retrieval.finding import STEPS, Finder
@@ -135,12 +144,24 @@ class Library:
         told = before.model_copy(
             update={"address": address, "audience": audience, "base_url": base_url or before.base_url}
         )
-        origin = await asyncio.to_thread(open_origin, address, self._access)
+        try:
+            return await self._read(team_id, told, progress)
+        except TellUser as error:
+            failed = IngestReport(failed=(SourceFailure(source=name, reason=str(error)),))
+            for there in await self._index.sources(team_id):
+                if there.name == name:
+                    failing = there.model_copy(update={"last_report": LastReport.of(failed)})
+                    await self._index.save_source(team_id, failing)
+            raise
+
+    async def _read(self, team_id: str, source: Source, progress: Progress | None) -> IngestReport:
+        """Syncs a source as it was told to be. Raises TellUser when it cannot be read at all."""
+        origin = await asyncio.to_thread(open_origin, source.address, self._access)
         with closing(origin):
-            reader = Reader(origin, name, told.audience, told.base_url)
-            terms = "\n".join((READING, address, told.audience, told.base_url or ""))
-            stamps = Stamps(stamps_file(self._access.stamps, team_id, name), terms)
-            sync = Sync(team_id, told, reader, self._index, self._embedder, self._ingesting, stamps)
+            reader = Reader(origin, source.name, source.audience, source.base_url)
+            terms = "\n".join((READING, source.address, source.audience, source.base_url or ""))
+            stamps = Stamps(stamps_file(self._access.stamps, team_id, source.name), terms)
+            sync = Sync(team_id, source, reader, self._index, self._embedder, self._ingesting, stamps)
             return await sync.run(self._form, progress)
 
     async def sync(self, team_id: str, name: str, progress: Progress | None = None) -> IngestReport:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from bot.errors import TellUser
 from bot.settings import Settings
-from bot.vocabulary import Found, Question, Turn
+from bot.vocabulary import FAILURES_REMEMBERED, Found, Question, Turn
 from retrieval.library import Library, open_library
 
 TEAM = "T1"
@@ -136,6 +138,23 @@ async def test_a_source_keeps_what_it_was_told(library: Library, docs: Path) -> 
     (source,) = await library.sources(TEAM)
     assert (source.name, source.audience, source.documents) == ("internal", "channel:C9", 5)
     assert source.synced_at is not None
+
+
+async def test_what_the_last_sync_did_is_remembered(library: Library, docs: Path) -> None:
+    """Counts, and the first things that could not be read with their reasons; also when nothing could be read."""
+    for number in range(25):
+        (docs / f"broken-{number}.pdf").write_bytes(b"")
+    report = await library.ingest(TEAM, docs)
+    (source,) = await library.sources(TEAM)
+    assert source.last_report and source.last_report.added == report.added > 0
+    assert source.last_report.failed == 25 and len(source.last_report.failures) == FAILURES_REMEMBERED
+    assert "broken-0.pdf" in source.last_report.failures[0].source
+    shutil.rmtree(docs)
+    with pytest.raises(TellUser):
+        await library.sync(TEAM, "handbook")
+    (source,) = await library.sources(TEAM)
+    assert source.last_report and source.last_report.failed == 1 and source.documents == report.added
+    assert "cannot be read" in source.last_report.failures[0].reason
 
 
 async def test_sources_do_not_touch_each_other(library: Library, docs: Path, tmp_path: Path) -> None:
