@@ -72,6 +72,11 @@ class Index(Protocol):
         """Finds the `k` best passages that `query.readable` may read, best first."""
         ...
 
+    async def around(self, team_id: str, passage: Passage, reach: int, readable: frozenset[str]) -> list[Passage]:
+        """Gives a document from `reach` passages before one of it to as many after it, in order, that one included, as
+        far as `readable` may read them; nothing when the document has changed since."""
+        ...
+
     async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
         """Stores documents in place of what they held before. Gives the reason by id for each that was refused."""
         ...

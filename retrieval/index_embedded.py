@@ -74,6 +74,17 @@ class EmbeddedIndex:
             return []
         return await self._read(team_id, lambda connection: self._search(team_id, connection, query, k), [])
 
+    async def around(self, team_id: str, passage: Passage, reach: int, readable: frozenset[str]) -> list[Passage]:
+        sql = (
+            f"SELECT {_COLUMNS} FROM passages WHERE source = ? AND document_id = ? AND document_digest = ?"  # noqa: S608
+            " AND position BETWEEN ? AND ? AND audience IN (SELECT value FROM json_each(?)) ORDER BY position"
+        )
+        document = (passage.source, passage.document_id, passage.document_digest)
+        place = (passage.position - reach, passage.position + reach, json.dumps(sorted(readable)))
+        return await self._read(
+            team_id, lambda connection: [_passage(row) for row in connection.execute(sql, (*document, *place))], []
+        )
+
     async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
         def write(connection: sqlite3.Connection) -> dict[str, str]:
             for page in pages:
@@ -290,4 +301,8 @@ def _passages(connection: sqlite3.Connection, numbers: list[int], readable: froz
         " AND audience IN (SELECT value FROM json_each(?))",
         (json.dumps(numbers), json.dumps(sorted(readable))),
     )
-    return {row[0]: Passage.model_validate(dict(zip(_FIELDS, row[1:], strict=True))) for row in rows}
+    return {row[0]: _passage(row[1:]) for row in rows}
+
+
+def _passage(row: Sequence[Any]) -> Passage:
+    return Passage.model_validate(dict(zip(_FIELDS, row, strict=True)))

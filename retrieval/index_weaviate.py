@@ -75,6 +75,30 @@ class WeaviateIndex:
             return []
         return [_hit(found_object, query) for found_object in found.objects]
 
+    async def around(self, team_id: str, passage: Passage, reach: int, readable: frozenset[str]) -> list[Passage]:
+        if not readable:
+            return []
+        from weaviate.classes.query import Filter, Sort
+
+        names = ("source", "document_id", "document_digest")
+        where = Filter.by_property("audience").contains_any(sorted(readable))
+        for name in names:
+            where &= Filter.by_property(name).equal(getattr(passage, name))
+        first = max(0, passage.position - reach)
+        try:
+            async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+                # All of a document have one audience: what is sorted by position can be counted off.
+                found = await self._passages(client, team_id).query.fetch_objects(
+                    filters=where,
+                    sort=Sort.by_property("position"),
+                    offset=first,
+                    limit=passage.position + reach + 1 - first,
+                    return_properties=list(RETURNED),
+                )
+        except Absent:
+            return []
+        return [_passage(one) for one in found.objects]
+
     async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
         check_vectors(pages, self._dimensions)
         refused: dict[str, str] = {}
@@ -334,9 +358,9 @@ def _hit(found: Any, query: Query) -> Hit:
     import numpy as np
 
     vector = np.asarray(found.vector["default"], dtype=np.float32)
+    return Hit(passage=_passage(found), score=found.metadata.score or 0.0, certainty=query.certainty(vector))
+
+
+def _passage(found: Any) -> Passage:
     fields = {name: value for name, value in found.properties.items() if value is not None}
-    return Hit(
-        passage=Passage(id=str(found.uuid), **fields),
-        score=found.metadata.score or 0.0,
-        certainty=query.certainty(vector),
-    )
+    return Passage(id=str(found.uuid), **fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import pytest
@@ -69,6 +70,29 @@ async def test_certainty_is_of_the_question_itself(library: Shelf) -> None:
     best, other = await library.index.search(library.team_id, replace(asked, own_vector=keys.vectors[0]), 5)
     assert best.passage.document_id == "billing"
     assert other.certainty == pytest.approx(1.0, abs=1e-5) and best.certainty < other.certainty
+
+
+async def test_the_text_around_a_passage_is_read_in_its_order(library: Shelf) -> None:
+    """As far as one reaches, that passage included; no other document's, also where its id is a part of the other's."""
+    page = "\n".join(f"## Part {number}\n\nWords of part {number}." for number in range(12))
+    stored = await library.put("guide", page, title="Guide")
+    await library.put("guide/old", page, title="Guide")
+    around = partial(library.index.around, library.team_id, readable=EVERYBODY)
+    assert await around(stored.passages[10], 1) == list(stored.passages[9:12])
+    assert await around(stored.passages[0], 2) == list(stored.passages[:3])
+    assert await around(stored.passages[11], 0) == [stored.passages[11]]
+
+
+async def test_nobody_reads_around_a_passage_what_they_may_not_read(library: Shelf) -> None:
+    """Nor what a document held before it changed, nor another team's."""
+    stored = await library.put("secret", "## One\n\nThe code is 4711.\n\n## Two\n\nAnd 4712.", audience="group:G1")
+    first, around = stored.passages[0], library.index.around
+    assert len(await around(library.team_id, first, 1, frozenset({"group:G1"}))) == 2
+    assert await around(library.team_id, first, 1, EVERYBODY) == []
+    assert await around(library.team_id, first, 1, frozenset()) == []
+    assert await around(new_team(), first, 1, frozenset({"group:G1"})) == []
+    await library.put("secret", "## One\n\nThe code is 4713.\n\n## Two\n\nAnd 4712.", audience="group:G1")
+    assert await around(library.team_id, first, 1, frozenset({"group:G1"})) == []
 
 
 async def test_a_search_can_be_by_meaning_or_by_words_alone(library: Shelf) -> None:
