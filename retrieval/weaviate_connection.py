@@ -1,6 +1,7 @@
 """The one connection of a process to Weaviate. It is made when it is first needed, so that a bot starts while Weaviate
-is down, and every call through it has a deadline of our own: the client retries a dead gRPC port for a minute, whatever
-timeout it was given.
+is down; it finds with one key and writes with another where there are two; and every call through it has a deadline of
+our own, for the client tries a dead gRPC port for a minute, whatever timeout it was given. A Weaviate that is down is
+left alone for a while (`retrieval.breaker`), so that nobody waits for what will not come.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from bot.errors import Broken, LibraryUnavailable, TellUser
+from bot.errors import Broken, FootnoteError, LibraryUnavailable, TellUser
+from retrieval.breaker import Breaker
 
 if TYPE_CHECKING:
     from weaviate import WeaviateAsyncClient
 
-LEAST_VERSION = (1, 36)  # server-side batching; aliases came with 1.32
-CONNECT_TIMEOUT_S = 10
-_REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "unauthorized", "forbidden")
+LEAST_VERSION = (1, 36)  # aliases came with 1.32; what is older than 1.36 gets no fixes any more
+CONNECT_TIMEOUT_S = 5
 _ABSENT = ("tenant not found", "could not find class")
 
 
@@ -26,75 +27,113 @@ class Absent(Exception):
     """What was read is not there yet: no collection, or no tenant of the team in it."""
 
 
-class Connection:
-    """Weaviate at a URL, with a key where it wants one."""
+class _Outage(LibraryUnavailable):
+    """The server was not reached, or had no answer in time."""
 
-    def __init__(self, url: str, grpc_url: str | None, key: str | None) -> None:
+
+class Connection:
+    """Weaviate at a URL, with a key where it wants one, and another for finding where there is one."""
+
+    def __init__(self, url: str, grpc_url: str | None, key: str | None, read_key: str | None = None) -> None:
         self.address = url
-        self._http, self._grpc, self._key = _endpoint(url, "WEAVIATE_URL"), _grpc_endpoint(url, grpc_url), key
-        self._client: WeaviateAsyncClient | None = None
-        self._lock = asyncio.Lock()
+        http, grpc = _endpoint(url, "WEAVIATE_URL"), _grpc_endpoint(url, grpc_url)
+        self._writing = _Line(url, http, grpc, "WEAVIATE_API_KEY", key)
+        self._reading = _Line(url, http, grpc, "WEAVIATE_READ_API_KEY", read_key) if read_key else self._writing
+        self._breaker = Breaker(f"Weaviate at {url}")
 
     @asynccontextmanager
-    async def use(self, within_s: float) -> AsyncIterator[WeaviateAsyncClient]:
-        """Lends the client for `within_s` seconds at most.
+    async def use(self, within_s: float, *, to_write: bool = False) -> AsyncIterator[WeaviateAsyncClient]:
+        """Lends the client for `within_s` seconds at most, with the key for finding unless it is to write.
 
-        Raises LibraryUnavailable when Weaviate is down or slow, Broken when it refuses us, Absent when what was asked
-        for is not there.
+        Raises LibraryUnavailable when Weaviate is down or slow, or was so a moment ago; Broken when it refuses us;
+        Absent when what was asked for is not there.
         """
         import grpc.aio  # type: ignore[import-untyped]
         import httpx
-        from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateBaseError, WeaviateInvalidInputError
+        from weaviate.exceptions import WeaviateBaseError
 
+        if reason := self._breaker.turned_away():
+            raise LibraryUnavailable(reason)
+        line = self._writing if to_write else self._reading
+        if self._breaker.is_open:
+            await line.hang_up()  # its sockets may be dead without knowing, or lead to where Weaviate was before
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                client = await self._connected()
-            async with asyncio.timeout(within_s):
+            async with line.lent() as client, asyncio.timeout(within_s):
                 yield client
-        except TimeoutError as error:
-            raise LibraryUnavailable(f"Weaviate at {self.address} did not answer in {within_s:g} s.") from error
-        except WeaviateInvalidInputError as error:
-            raise Broken(f"Weaviate's client refused what we asked: {error}") from error
-        except WeaviateBaseError as error:
-            status = error.status_code if isinstance(error, UnexpectedStatusCodeError) else 0
-            if any(sign in str(error) for sign in _ABSENT):
-                raise Absent(str(error)) from error
-            if status in (401, 403, 422) or any(sign in str(error) for sign in _REFUSED):
-                raise Broken(f"Weaviate at {self.address} refuses us: {error}") from error
-            raise LibraryUnavailable(f"Weaviate at {self.address} cannot be used now: {error}") from error
-        except (httpx.HTTPError, grpc.aio.AioRpcError, OSError) as error:
-            raise LibraryUnavailable(f"Weaviate at {self.address} cannot be reached: {error}") from error
+        except (TimeoutError, WeaviateBaseError, httpx.HTTPError, grpc.aio.AioRpcError, OSError) as error:
+            told = _told(error, line)
+            if isinstance(told, _Outage):
+                self._breaker.failed(str(told))
+            else:
+                self._breaker.answered()
+            raise told from error
+        self._breaker.answered()
 
     async def is_ready(self) -> bool:
-        """Whether Weaviate is ready over REST and alive over gRPC."""
+        """Whether Weaviate is ready by REST and answers a search by gRPC. Raises Broken when it refuses us.
+
+        The client's own two checks print what goes wrong to stdout, where results go.
+        """
+        import httpx
+
+        from retrieval.weaviate_schema import SOURCES
+
         try:
             async with self.use(CONNECT_TIMEOUT_S) as client:
-                return bool(await client.is_ready() and await client.is_live())
+                async with httpx.AsyncClient(timeout=CONNECT_TIMEOUT_S, trust_env=False) as http:
+                    ready = await http.get(f"{self.address.rstrip('/')}/v1/.well-known/ready")
+                await client.collections.use(SOURCES).with_tenant("anybody").query.fetch_objects(limit=1)
+        except Absent:
+            pass
         except LibraryUnavailable:
             return False
+        return ready.is_success
 
     async def close(self) -> None:
-        """Closes the connection, if one was made."""
-        if self._client:
-            await self._client.close()
-            self._client = None
+        """Closes the connection, as far as one was made."""
+        await self._reading.hang_up()
+        await self._writing.hang_up()
+
+
+class _Line:
+    """One client, of one key."""
+
+    def __init__(self, address: str, http: Endpoint, grpc: Endpoint, setting: str, key: str | None) -> None:
+        self.address, self.setting = address, setting
+        self._http, self._grpc, self._key = http, grpc, key
+        self._client: WeaviateAsyncClient | None = None
+        self._lock = asyncio.Lock()
+        self._users = 0
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[WeaviateAsyncClient]:
+        """Lends the client, connected."""
+        async with asyncio.timeout(CONNECT_TIMEOUT_S), self._lock:
+            client = self._client = self._client or await self._connected()
+        self._users += 1
+        try:
+            yield client
+        finally:
+            self._users -= 1
+
+    async def hang_up(self) -> None:
+        """Closes the client unless somebody uses it; the next one connects anew."""
+        if self._client and not self._users:
+            client, self._client = self._client, None
+            await client.close()
 
     async def _connected(self) -> WeaviateAsyncClient:
-        async with self._lock:
-            if self._client is None:
-                client = self._new_client()
-                try:
-                    await client.connect()
-                    version = str((await client.get_meta())["version"])
-                except BaseException:
-                    await client.close()
-                    raise
-                if tuple(int(part) for part in version.split(".")[:2]) < LEAST_VERSION:
-                    await client.close()
-                    least = ".".join(map(str, LEAST_VERSION))
-                    raise Broken(f"Weaviate at {self.address} is version {version}: {least} or newer is needed.")
-                self._client = client
-            return self._client
+        client = self._new_client()
+        try:
+            await client.connect()
+            version = str((await client.get_meta())["version"])
+            if tuple(int(part) for part in version.split(".")[:2]) < LEAST_VERSION:
+                least = ".".join(map(str, LEAST_VERSION))
+                raise Broken(f"Weaviate at {self.address} is version {version}: {least} or newer is needed.")
+        except BaseException:
+            await client.close()
+            raise
+        return client
 
     def _new_client(self) -> WeaviateAsyncClient:
         import weaviate
@@ -110,11 +149,63 @@ class Connection:
             grpc_port,
             is_grpc_secure,
             auth_credentials=Auth.api_key(self._key) if self._key else None,
-            additional_config=AdditionalConfig(timeout=Timeout(init=5)),
+            additional_config=AdditionalConfig(timeout=Timeout(init=CONNECT_TIMEOUT_S)),
+            skip_init_checks=True,  # they also ask PyPI for a newer client, and hold up who may not reach it
         )
 
 
-def _endpoint(url: str, setting: str, default_port: int | None = None) -> tuple[str, int, bool]:
+def _status(error: BaseException | None) -> int:
+    """Gives the HTTP status that an error comes to, 0 for none. The client wraps, and for a search leaves out, what
+    tells it."""
+    import grpc.aio
+    import httpx
+    from weaviate.exceptions import InsufficientPermissionsError, UnexpectedStatusCodeError
+
+    by_code = {
+        grpc.StatusCode.UNAUTHENTICATED: 401,
+        grpc.StatusCode.PERMISSION_DENIED: 403,
+        grpc.StatusCode.UNAVAILABLE: 503,
+        grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    }
+    while error:
+        if isinstance(error, InsufficientPermissionsError):
+            return 403
+        if isinstance(error, UnexpectedStatusCodeError):
+            return error.status_code
+        if isinstance(error, grpc.aio.AioRpcError):
+            return by_code.get(error.code(), 0)
+        if isinstance(error, (OSError, httpx.TransportError)):  # a TimeoutError is an OSError
+            return 503
+        error = error.__cause__ or error.__context__
+    return 0
+
+
+def _told(error: BaseException, line: _Line) -> FootnoteError | Absent:
+    """Gives what an error means to us."""
+    from weaviate.exceptions import WeaviateInvalidInputError
+
+    words = str(error) or type(error).__name__
+    server, status = f"Weaviate at {line.address}", _status(error)
+    if isinstance(error, WeaviateInvalidInputError):
+        return Broken(f"Weaviate's client refused what we asked: {words}")
+    if any(sign in words for sign in _ABSENT):
+        return Absent(words)
+    if status in (502, 503, 504):
+        return _Outage(f"{server} does not answer: {words}")
+    if status == 401:
+        return Broken(f"{server} refuses us: it does not know the key in {line.setting}. {words}")
+    if status == 403:
+        return Broken(f"{server} refuses us: the key in {line.setting} lacks a right. {words}")
+    if status == 422:
+        return Broken(f"{server} refuses what we asked: {words}")
+    return LibraryUnavailable(f"{server} cannot be used now: {words}")
+
+
+Endpoint = tuple[str, int, bool]
+"""Host, port, and whether it speaks TLS."""
+
+
+def _endpoint(url: str, setting: str, default_port: int | None = None) -> Endpoint:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise TellUser(f"{setting}={url} is no address: write http(s)://host:port.")
@@ -122,7 +213,7 @@ def _endpoint(url: str, setting: str, default_port: int | None = None) -> tuple[
     return parts.hostname, parts.port or default_port or (443 if is_secure else 80), is_secure
 
 
-def _grpc_endpoint(url: str, grpc_url: str | None) -> tuple[str, int, bool]:
+def _grpc_endpoint(url: str, grpc_url: str | None) -> Endpoint:
     """Weaviate's gRPC: where it is said to be, on Cloud at a host of its own, else the same host at port 50051."""
     if grpc_url:
         return _endpoint(grpc_url, "WEAVIATE_GRPC_URL", 50051)
