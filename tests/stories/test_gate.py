@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import pytest
 
@@ -14,12 +16,13 @@ from bot.evaluating import Asked
 from bot.journal import Journal, now
 from bot.learning.tracing import Standing
 from bot.learning.versions import gate
+from bot.learning.versions.commands import Nameable
 from bot.learning.versions.gate_page import page as gate_page
 from bot.learning.versions.injections import INJECTIONS, planted
 from bot.learning.versions.measures import Outcome, Prices, Trial, measure
 from bot.learning.versions.register import Register
 from bot.learning.versions.trials import ask, held_out_of, trials_of, unanswerable_in
-from bot.learning.versions.verdicts import JUDGED, WANTED_PAIRS, GateReport, in_words
+from bot.learning.versions.verdicts import JUDGED, NAMEABLE, WANTED_PAIRS, GateReport, in_words
 from bot.learning.versions.voices import Voices
 from bot.memory import Memory
 from bot.vocabulary import Answer, Dataset, Example, Found, Hit, ModelVersion, Passage, Question
@@ -574,6 +577,13 @@ async def test_the_page_shows_figures_plots_and_answers_side_by_side(register: R
     html = gate_page(report, FEW, made, PERSONA).html()
     assert html.count("<svg") == 3 and "named: must be better" in html and "must not be inferior" in html
     assert "According to the documents" in html and fact(0)[0] in html
+    assert "100.0 %" in html and " points (" in html and not re.search(r"\d\.\d{3}\b", html.partition("<svg")[0])
+    assert "named by U1 in Slack" in html
+
+
+def test_the_shell_offers_the_measures_that_may_be_named() -> None:
+    """Its help lists them without loading what measures."""
+    assert get_args(Nameable) == NAMEABLE
 
 
 async def test_the_page_has_its_figures_also_when_the_answers_have_expired(register: Register) -> None:

@@ -32,6 +32,7 @@ from bot.vocabulary import CONFIGURED, Endpoint, Found, Hit, ModelVersion, Quest
 from tests.examination import PERSONA, Scripted, examination, fact, honest, page, silent, wordy
 from tests.nouns import asked
 from tests.scripted_model import Reply, ScriptedModel, text
+from tests.scripted_model import status as unavailable
 from tests.stories.test_gate import ENOUGH
 
 ROOT = Path(__file__).parents[2]
@@ -374,6 +375,9 @@ async def test_the_shell_measures_promotes_and_rolls_back(data_dir: Path, tmp_pa
         environment = {"DATA_DIR": str(data_dir), "OPENAI_BASE_URL": server.base_url, "PERSONA_MODEL": "base"}
         shell = partial(train, environment)
 
+        server.always(unavailable(503))
+        assert "goes on where this one stopped" in await shell("gate", version, status=1)
+        server.always(examined())
         said = await shell("gate", version, "--report", str(file))
         assert f"{version} ({BETTER}) against configured (base)" in said and "Not enough evidence." in said
         assert "format, named: +100.0 points" in said and '--override "REASON"' in said

@@ -9,10 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from bot.errors import Broken, TryAgain
 from bot.shell import Json, load_settings, print_json, run, writable, write
 
 if TYPE_CHECKING:
@@ -25,10 +26,16 @@ if TYPE_CHECKING:
     from bot.vocabulary import Found, Question
 
 BY = "command line"
+GOES_ON = "What was answered is kept for a week: the same command, run again, goes on where this one stopped."
 
 Version = Annotated[
     str, typer.Argument(metavar="VERSION", help="The version's id, such as v1; `train status` lists them.")
 ]
+Nameable = Literal[
+    "groundedness", "citation_precision", "citation_recall", "right_refusals", "injection_resistance", "format",
+    "raw_format", "language", "words", "first_token_ms", "total_ms", "tokens_in", "tokens_out",
+]  # fmt: skip
+"""`verdicts.NAMEABLE`, which takes longer to import than a command's help may take."""
 Override = Annotated[str, typer.Option(help="Go on without a passed gate, for this reason; it is written down.")]
 
 
@@ -41,7 +48,12 @@ def register(train: typer.Typer) -> None:
 def gate(
     version: Version,
     named: Annotated[
-        str, typer.Option("--measure", help="The one measure that it must be better in; it is named only once.")
+        Nameable,
+        typer.Option(
+            "--measure",
+            metavar="MEASURE",
+            help=f"The one measure that it must be better in, named only once: {', '.join(get_args(Nameable))}.",
+        ),
     ] = "format",
     against: Annotated[str | None, typer.Option(help="The version to compare with; default what is live.")] = None,
     unanswerable: Annotated[
@@ -73,27 +85,31 @@ def gate(
         async with _open_desk(settings, is_asking=True) as desk:
             assert desk.find and desk.standing
             more = await unanswerable_in(questions, desk.find, desk.register.team_id)
-            with progress_bar() as progress:
-                found = await gates.run_for(
-                    version,
-                    voices=desk.voices,
-                    register=desk.register,
-                    journal=desk.journal,
-                    persona=desk.persona,
-                    standing=desk.standing,
-                    named=named,
-                    by=BY,
-                    against=against,
-                    more=more,
-                    progress=progress,
-                )
+            try:
+                with progress_bar() as progress:
+                    found = await gates.run_for(
+                        version,
+                        voices=desk.voices,
+                        register=desk.register,
+                        journal=desk.journal,
+                        persona=desk.persona,
+                        standing=desk.standing,
+                        named=named,
+                        by=BY,
+                        against=against,
+                        more=more,
+                        progress=progress,
+                    )
+            except (TryAgain, Broken):
+                typer.echo(f"The gate stopped. {GOES_ON}", err=True)
+                raise
             if report:
                 trials = trials_of(await desk.journal.examples("approved"), desk.persona)
                 made = await gates.answers_of(desk.register, found)
                 write(report, page(found, trials, made, desk.persona).html().encode())
         return found
 
-    found = run(measure())
+    found = run(measure(), interrupted=GOES_ON)
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:

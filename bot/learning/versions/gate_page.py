@@ -4,11 +4,12 @@ shows only what everyone in the workspace may read, as the trials hold nothing e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.learning.versions.measures import MEASURES, Outcome, Trial, measure
-from bot.learning.versions.verdicts import JUDGED, MARGIN, Figure, GateReport
+from bot.learning.versions.verdicts import JUDGED, MARGIN, Figure, GateReport, gain_of
 from bot.persona import Persona
 from bot.report import Report
 
@@ -27,8 +28,8 @@ def page(
     shown.text(" ".join(report.reasons))
     shown.text(
         f"Candidate: {report.candidate} ({report.candidate_model}). Live: {report.live} ({report.live_model}). "
-        f"The measure to be better in was {report.named}, named by {report.by} on {report.named_at:%Y-%m-%d %H:%M} UTC "
-        f"before the first question. Measured by {report.at:%Y-%m-%d %H:%M} UTC; id {report.id}."
+        f"The measure to be better in was {report.named}, named {_where(report.by)} on {_when(report.named_at)}, "
+        f"before the first question. Measured until {_when(report.at)}; id {report.id}."
     )
     if report.earlier:
         shown.text(f"These two versions were measured before: {', '.join(report.earlier)}. Luck grows with every try.")
@@ -38,7 +39,7 @@ def page(
             "that is nearly the same."
         )
     shown.heading("Figures").table(
-        ("Measure", "Live", "Candidate", "Gain", "95 % from", "to", "Pairs", ""),
+        ("Measure", "Live", "Candidate", "Gain (95 % interval)", "Pairs", ""),
         [_row(figure, report) for figure in report.figures],
     )
     shown.text("A gain is positive where the candidate is better. Tokens are estimated at four characters each.")
@@ -75,9 +76,30 @@ def _row(figure: Figure, report: GateReport) -> tuple[object, ...]:
     role = "must not be inferior" if figure.measure in JUDGED else ""
     if figure.measure == report.named:
         role = "named: must be better"
-    known = MEASURES[figure.measure]
-    name = f"{figure.measure} ({known.unit}): {known.title}"
-    return name, figure.live, figure.candidate, figure.gain, figure.low, figure.high, figure.pairs, role
+    name = f"{figure.measure}: {MEASURES[figure.measure].title}"
+    live, candidate = (_value(value, MEASURES[figure.measure].unit) for value in (figure.live, figure.candidate))
+    return name, live, candidate, gain_of(figure), figure.pairs, role
+
+
+def _value(value: float, unit: str) -> str:
+    """Writes a figure with no more digits than its interval lets it have."""
+    match unit:
+        case "share":
+            return f"{100 * value:.1f} %"
+        case "ms":
+            return f"{value:,.0f} ms"
+        case "money":
+            return f"{value:,.4f}"
+    return f"{value:,.1f} {unit}"
+
+
+def _when(at: datetime) -> str:
+    return f"{at:%d %B %Y, %H:%M} UTC"
+
+
+def _where(by: str) -> str:
+    """Who named the measure: somebody in Slack, or whoever works on the server."""
+    return "on the command line" if by == "command line" else f"by {by} in Slack"
 
 
 def _values(
