@@ -7,15 +7,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from bot.errors import TellUser
-from retrieval.sources import MOST_BYTES, Content, Item, OutOfReach, Unread, check_size, is_passed_over, item_at
+from retrieval.sources import MANY, MOST_BYTES, Content, Item, OutOfReach, Unread, check_size, is_passed_over, item_at
 
 _NOT_FOR_SOURCES = frozenset({"http", "https", "reference", "data", "generic", "dask", "jupyter", "jlab"})
 """What would lead anywhere: these follow addresses that a file holds, past the guard of web addresses."""
+_HERE = frozenset({"file", "local", "memory", "dir", "zip", "tar", "libarchive", ""})
+"""What is on one machine, or in one process; of a chain of protocols the last one counts."""
 _VERSIONS = (
     "ETag",
     "etag",
@@ -34,12 +37,15 @@ class Remote:
     """A folder or a file far away."""
 
     is_near = False
+    knows = ""
 
     def __init__(self, address: str) -> None:
         import fsspec
 
         self._address = address
-        for protocol in (part.partition("://")[0] for part in address.split("::")):
+        protocols = [part.partition("://")[0] if "://" in part else "" for part in address.split("::")]
+        self.hands = 0 if protocols[-1] in _HERE else MANY
+        for protocol in protocols:
             if protocol in _NOT_FOR_SOURCES:
                 raise TellUser(f"{address} cannot be a source: {protocol}:// is not read inside another address.")
         try:
@@ -54,30 +60,29 @@ class Remote:
         except ValueError as error:
             raise TellUser(f"{address} is no address of a source: {error}.") from error
         self._root = str(root).rstrip("/")
-        self._info: dict[str, dict[str, Any]] = {}
 
     def items(self) -> Iterator[Item | Unread]:
         with self._telling():
-            self._info = self._files.find(self._root, detail=True)
-        if not self._info:
+            found = self._files.find(self._root, detail=True)
+        if not found:
             raise TellUser(f"{self._address} holds no file. (`sources remove` takes a source out of the library.)")
-        for path in sorted(self._info):
+        for path in sorted(found):
+            info = found.pop(path)
             below = path.removeprefix(self._root).lstrip("/") or PurePosixPath(path).name
             if not any(is_passed_over(part) for part in PurePosixPath(below).parts):
-                yield item_at(path, below)
+                moments = (info.get(name) for name in _VERSIONS)
+                updated_at = next((moment for moment in moments if isinstance(moment, datetime)), None)
+                item = item_at(path, below)
+                yield replace(item, size=info.get("size") or 0, updated_at=updated_at, stamp=_stamp(info))
 
     def read(self, item: Item, stamp: str) -> Content | None:
-        info = self._info[item.path]
-        check_size(info.get("size") or 0)
-        now = _stamp(info)
-        if stamp and stamp == now:
+        check_size(item.size)
+        if stamp and stamp == item.stamp:
             return None
         with self._reaching(), self._files.open(item.path, "rb") as file:
             raw = file.read(MOST_BYTES + 1)
         check_size(len(raw))
-        moments = (info.get(name) for name in _VERSIONS)
-        updated_at = next((moment for moment in moments if isinstance(moment, datetime)), None)
-        return Content(raw, item.kind, updated_at=updated_at, stamp=now)
+        return Content(raw, item.kind, updated_at=item.updated_at, stamp=item.stamp)
 
     def records(self, item: Item) -> BinaryIO:
         with self._reaching():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -39,12 +40,17 @@ class Site:
     """A site, or a page or a file of one."""
 
     is_near = False
+    hands = 1
+    """Several would not know of each other how long ago the host was asked."""
 
-    def __init__(self, address: str, access: Access, fetcher: Fetcher | None = None) -> None:
+    def __init__(self, address: str, access: Access, fetcher: Fetcher | None = None, knows: str = "") -> None:
         self._address = address
         self._fetcher = fetcher or Fetcher(access)
-        self._hosts = {_host(address)}
-        self._modified: dict[str, datetime | None] = {}
+        self._hosts = {_host(address), *knows.split()}
+
+    @property
+    def knows(self) -> str:
+        return " ".join(sorted(self._hosts))
 
     def items(self) -> Iterator[Item | Unread]:
         try:
@@ -60,7 +66,7 @@ class Site:
         kind = _suffix(item.path)
         if kind not in _NAMED:
             kind = _KINDS.get(fetched.media_type, fetched.media_type)
-        updated_at = fetched.updated_at or self._modified.get(item.path)
+        updated_at = fetched.updated_at or item.updated_at
         return Content(fetched.body, kind, fetched.charset, item.path, updated_at, fetched.stamp)
 
     def records(self, item: Item) -> BinaryIO:
@@ -102,7 +108,7 @@ class Site:
         while waiting:
             address = waiting.popleft()
             try:
-                entries = self._read_map(address)
+                entries = self._read_map(address, is_first=not pages)
             except (Unfit, OutOfReach) as error:
                 if maps == [address]:
                     raise
@@ -119,15 +125,14 @@ class Site:
                         yield Unread(f"lists more than {MOST_PAGES:,} pages: the rest is left out")
                         return
                     pages.add(entry.address)
-                    self._modified[entry.address] = entry.modified_at
-                    yield _item(entry.address, below)
+                    yield replace(_item(entry.address, below), updated_at=entry.modified_at)
         if foreign:
             yield Unread(f"pages of other hosts are left out: {', '.join(sorted(foreign)[:10])}")
 
-    def _read_map(self, address: str) -> list[Entry]:
+    def _read_map(self, address: str, *, is_first: bool) -> list[Entry]:
         fetched = self._fetcher.get(address, most_bytes=MOST_MAP_BYTES)
         assert fetched
-        if not self._modified:
+        if is_first:
             self._hosts.add(_host(fetched.url))  # where example.com leads to www.example.org, the site is there
         body = unpacked(fetched.body, MOST_MAP_BYTES) if fetched.body[:2] == b"\x1f\x8b" else fetched.body
         return entries_of(body, address)

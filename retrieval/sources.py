@@ -46,6 +46,12 @@ class Item:
     """How its source finds it."""
     kind: str
     """The suffix of its name, in small letters; a web page's is known when it is there."""
+    size: int = 0
+    """Bytes, where the listing said it."""
+    updated_at: datetime | None = None
+    """As the listing said it."""
+    stamp: str = ""
+    """What the listing called this version of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,13 @@ class Origin(Protocol):
 
     is_near: bool
     """Whether reading is so fast that nobody needs to do it ahead."""
+    hands: int
+    """How many processes may read it at a time, on whatever machine, each by its address; 0 where only this one can."""
+
+    @property
+    def knows(self) -> str:
+        """What it learned while it listed, for whoever opens it in another process to read what was listed."""
+        ...
 
     def items(self) -> Iterator[Item | Unread]:
         """Lists what there is to read, in a steady order. Raises TellUser when the source itself cannot be read."""
@@ -89,6 +102,10 @@ class Origin(Protocol):
     def close(self) -> None: ...
 
 
+MANY = 64
+"""Processes that may read one source at a time, where nobody is hurried by that."""
+
+
 @dataclass(frozen=True)
 class Access:
     """What a process lets its sources do."""
@@ -99,6 +116,8 @@ class Access:
     """Folder in which the stamps of far sources are remembered; without it they are read whole each time."""
     pace_s: float = 0.1
     """Seconds between two requests to one host, where its robots.txt does not ask for more."""
+    shared_folders: frozenset[Path] = frozenset()
+    """Folders that are the same on every machine that a worker runs on."""
 
 
 def address_of(source: str | Path) -> str:
@@ -126,14 +145,15 @@ def name_of(address: str) -> str:
     return unquote(parts[-1]) if parts else address.partition("://")[0]
 
 
-def open_origin(address: str, access: Access) -> Origin:
-    """Opens a source by its address. Raises TellUser when it can be none."""
+def open_origin(address: str, access: Access, knows: str = "") -> Origin:
+    """Opens a source by its address, and by what it learned when another process listed it. Raises TellUser when it can
+    be none."""
     if "://" not in address:
-        return Folder(Path(address))
+        return Folder(Path(address), access.shared_folders)
     if address.startswith(("http://", "https://")):
         from retrieval.source_site import Site
 
-        return Site(address, access)
+        return Site(address, access, knows=knows)
     from retrieval.source_remote import Remote
 
     return Remote(address)
@@ -143,9 +163,11 @@ class Folder:
     """A folder or a file on this machine."""
 
     is_near = True
+    knows = ""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, shared: frozenset[Path] = frozenset()) -> None:
         self.root = root
+        self.hands = MANY if any(root.is_relative_to(folder) for folder in shared) else 0
 
     def items(self) -> Iterator[Item | Unread]:
         if self.root.is_file():
