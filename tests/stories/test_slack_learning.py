@@ -547,12 +547,15 @@ async def test_the_later_of_two_who_edit_does_not_overwrite_unseen(bot: RunningB
 
 @pytest.mark.usefixtures("nothing_waits")
 async def test_an_answer_is_edited_in_a_dialog_and_checked_again(bot: RunningBot) -> None:
-    """The dialog holds the answer; what is sent stands on the card, with the marks that hold."""
+    """The dialog holds the answer and the passages that it is held against; what is sent stands on the card, with the
+    marks that hold."""
     example = await put(bot, 1)
     shown = await cards(bot)
     await bot.slack.press("U0ADMIN", "C0HELP", shown["ts"], "review_edit")
     modal = await dialog(bot)
     assert modal["view"]["blocks"][1]["element"]["initial_value"] == example.answer
+    passage, shown_below = example.passages[0], json.dumps(modal["view"]["blocks"][2:], ensure_ascii=False)
+    assert "*[1]*" in shown_below and passage.title in shown_below and passage.text in shown_below
     await bot.slack.submit("U0ADMIN", modal["view_id"], {"answer": TAUGHT[1].fact})
     await until_idle(bot)
     (seen,) = [one for one in await whispers(bot, "U0ADMIN") if one["ts"] == shown["ts"]]
