@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from bot.errors import Broken, FootnoteError, LibraryUnavailable, TellUser
 from retrieval.breaker import Breaker
+from retrieval.weaviate_schema import SOURCES, Keeping
 
 if TYPE_CHECKING:
     from weaviate import WeaviateAsyncClient
@@ -34,8 +35,15 @@ class _Outage(LibraryUnavailable):
 class Connection:
     """Weaviate at a URL, with a key where it wants one, and another for finding where there is one."""
 
-    def __init__(self, url: str, grpc_url: str | None, key: str | None, read_key: str | None = None) -> None:
-        self.address = url
+    def __init__(
+        self,
+        url: str,
+        grpc_url: str | None,
+        key: str | None,
+        read_key: str | None = None,
+        keeping: Keeping = Keeping(),  # noqa: B008 - it is frozen
+    ) -> None:
+        self.address, self.keeping = url, keeping
         http, grpc = _endpoint(url, "WEAVIATE_URL"), _grpc_endpoint(url, grpc_url)
         self._writing = _Line(url, http, grpc, "WEAVIATE_API_KEY", key)
         self._reading = _Line(url, http, grpc, "WEAVIATE_READ_API_KEY", read_key) if read_key else self._writing
@@ -75,8 +83,6 @@ class Connection:
         The client's own two checks print what goes wrong to stdout, where results go.
         """
         import httpx
-
-        from retrieval.weaviate_schema import SOURCES
 
         try:
             async with self.use(CONNECT_TIMEOUT_S) as client:

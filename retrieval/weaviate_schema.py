@@ -4,13 +4,19 @@ source must match whole (`field`), for with Weaviate's default (`word`) a filter
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from bot.errors import TellUser
 
 if TYPE_CHECKING:
     from weaviate import WeaviateAsyncClient
     from weaviate.classes.config import Property, Tokenization
+    from weaviate.collections import CollectionAsync
 
 ALIAS = "Passages"
+PASSAGES = "Passages_"
+"""What the name of a form's collection begins with."""
 SOURCES = "Sources"
 SEARCHED = ("title", "section", "text", "identifiers")
 """The properties whose words count."""
@@ -19,16 +25,38 @@ RETURNED = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """How the server keeps what it is given. `replicas` and `quantization` count when a collection is made."""
+
+    replicas: int = 1
+    consistency: Literal["ONE", "QUORUM", "ALL"] = "QUORUM"
+    """How many of the replicas must agree to a read or a write."""
+    quantization: Literal["none", "rq"] = "none"
+    """`rq` keeps vectors in memory in a quarter of the room."""
+
+
 def passages_name(form: str) -> str:
-    return f"Passages_{form}"
+    return f"{PASSAGES}{form}"
 
 
 def documents_name(form: str) -> str:
     return f"Documents_{form}"
 
 
-async def create(client: WeaviateAsyncClient, form: str) -> None:
-    """Makes the collections of a form and, where there is none, the alias. What is there is left as it is."""
+def shelf(client: WeaviateAsyncClient, name: str, team_id: str, keeping: Keeping) -> CollectionAsync[Any, Any]:
+    """Gives what one team has in a collection."""
+    from weaviate.classes.config import ConsistencyLevel
+
+    one = client.collections.use(name).with_tenant(team_id)
+    return one.with_consistency_level(ConsistencyLevel(keeping.consistency)) if keeping.replicas > 1 else one
+
+
+async def create(client: WeaviateAsyncClient, form: str, keeping: Keeping = Keeping()) -> None:
+    """Makes the collections of a form and, where there is none, the alias. What is there is left as it is.
+
+    Raises TellUser when there are not nodes enough for the replicas.
+    """
     from weaviate.exceptions import UnexpectedStatusCodeError
 
     wanted = {
@@ -39,8 +67,13 @@ async def create(client: WeaviateAsyncClient, form: str) -> None:
     for name, properties in wanted.items():
         if not await client.collections.exists(name):
             try:
-                await _create(client, name, properties, has_vectors=name == passages_name(form))
+                await _create(client, name, properties, keeping, has_vectors=name == passages_name(form))
             except UnexpectedStatusCodeError as error:
+                if "not enough" in str(error) and "replicas" in str(error):
+                    raise TellUser(
+                        f"WEAVIATE_REPLICATION_FACTOR={keeping.replicas} needs as many nodes, which this Weaviate does "
+                        f"not have: add nodes, or set a smaller one. It says: {error}"
+                    ) from error
                 if "already exists" not in str(error):  # another process was faster
                     raise
     if not await client.alias.exists(alias_name=ALIAS):
@@ -48,11 +81,14 @@ async def create(client: WeaviateAsyncClient, form: str) -> None:
             await client.alias.create(alias_name=ALIAS, target_collection=passages_name(form))
 
 
-async def _create(client: WeaviateAsyncClient, name: str, properties: list[Property], has_vectors: bool) -> None:
+async def _create(
+    client: WeaviateAsyncClient, name: str, properties: list[Property], keeping: Keeping, has_vectors: bool
+) -> None:
     from weaviate.classes.config import Configure, VectorDistances
 
+    quantizer = Configure.VectorIndex.Quantizer.rq() if keeping.quantization == "rq" else None
     index = (
-        Configure.VectorIndex.hnsw(distance_metric=VectorDistances.COSINE)
+        Configure.VectorIndex.hnsw(distance_metric=VectorDistances.COSINE, quantizer=quantizer)
         if has_vectors
         else Configure.VectorIndex.none()
     )
@@ -61,6 +97,7 @@ async def _create(client: WeaviateAsyncClient, name: str, properties: list[Prope
         properties=properties,
         vector_config=Configure.Vectors.self_provided(vector_index_config=index),
         multi_tenancy_config=Configure.multi_tenancy(auto_tenant_creation=True, auto_tenant_activation=True),
+        replication_config=Configure.replication(factor=keeping.replicas),
     )
 
 
