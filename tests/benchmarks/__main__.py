@@ -32,6 +32,7 @@ from tests.benchmarks.corpus import COMPANY, Author, author_of, cut
 from tests.benchmarks.figures import Figure, table, write_between_marks
 from tests.benchmarks.finding import fill, find_time, looking, looking_bare
 from tests.benchmarks.ingesting import ingest_rate
+from tests.benchmarks.peers import beside_peers
 from tests.benchmarks.starting import cold_start
 from tests.contracts.index_suite import WeaviateKind
 from tests.embedded_memory import all_gone_from
@@ -161,6 +162,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes: to see that it runs, not to be quoted")
     parser.add_argument("--weaviate", choices=("auto", "off"), default="auto", help="auto: where there is one")
     parser.add_argument("--tuner", choices=("auto", "off"), default="auto", help="auto: where it is installed")
+    parser.add_argument("--peers", action="store_true", help="also beside LangChain and LlamaIndex, installed apart")
+    parser.add_argument("--corpus", type=Path, metavar="FOLDER", help="for --peers: docs.jsonl and questions.jsonl")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between FILE's benchmark marks")
     arguments = parser.parse_args()
     set_up("WARNING")
@@ -172,9 +175,13 @@ def main() -> None:
         tell("without the tuner" if arguments.tuner == "off" else tuning.SKIP_REASON)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         figures = asyncio.run(Bench(QUICK if arguments.quick else FULL, Path(folder)).run(with_weaviate, with_tuner))
+    if arguments.peers and with_weaviate:
+        tell("beside the peers")
+        figures += beside_peers(arguments.quick, arguments.corpus)
     print(table(figures))
     if arguments.write:
-        command = "python -m tests.benchmarks" + (" --quick" if arguments.quick else "")
+        options = [f" --{name}" for name in ("quick", "peers") if getattr(arguments, name)]
+        command = "python -m tests.benchmarks" + "".join(options)
         write_between_marks(arguments.write, figures, command)
 
 

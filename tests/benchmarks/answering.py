@@ -33,15 +33,16 @@ class InstantModel:
     name = "instant"
     provider = "test"
 
-    def __init__(self) -> None:
-        self.ms = 0.0
+    def __init__(self, is_whole: bool = False) -> None:
+        self.ms, self._is_whole = 0.0, is_whole
 
     async def write(self, prompt: Prompt) -> AsyncIterator[str]:
-        """Yields the answer in pieces as small as a model's tokens."""
+        """Yields the answer in pieces as small as a model's tokens, or at once."""
         began = time.perf_counter()
         quotes = [(number, SENTENCE.search(passage.text)) for number, passage in enumerate(prompt.passages, start=1)]
         said = [f"{quote[0].rstrip('.')} [{number}]." for number, quote in quotes if quote][:MOST_SENTENCES]
-        tokens = _TOKEN.findall(" ".join(said))
+        text = " ".join(said)
+        tokens = [text] if self._is_whole else _TOKEN.findall(text)
         self.ms = ms_since(began)
         for token in tokens:
             yield token

@@ -54,32 +54,44 @@ def looking(library: Library, embedder: TimedEmbedder, team_id: str) -> Look:
 
 def looking_bare(client: WeaviateAsyncClient, embedder: TimedEmbedder, form: str, team_id: str, alpha: float) -> Look:
     """Gives the client's own search with what the library asks it for, without anything around it."""
-    from weaviate.classes.query import Filter, HybridFusion, MetadataQuery
-
     collection: Any = client.collections.use(passages_name(form)).with_tenant(team_id)
+    ask = bare_search(collection, embedder, alpha, include_vector=True, return_properties=list(RETURNED))
 
     async def look(text: str) -> float:
-        vector = embedder.embed_query(text).tolist()
-        words = " ".join((text, *identifiers(text)))
+        embedder.embed_query(text)  # what follows has it in the cache
         began = time.perf_counter()
-        found = await collection.query.hybrid(
-            query=words,
-            vector=vector,
-            alpha=alpha,
-            fusion_type=HybridFusion.RELATIVE_SCORE,
-            query_properties=list(SEARCHED),
-            filters=Filter.by_property("audience").contains_any(sorted(READABLE)),
-            limit=K,
-            include_vector=True,
-            return_properties=list(RETURNED),
-            return_metadata=MetadataQuery(score=True),
-        )
+        found = await ask(text)
         spent = ms_since(began)
         if len(found.objects) != K:
             raise SystemExit(f"{len(found.objects)} objects were found for {text!r}")
         return spent
 
     return look
+
+
+def bare_search(
+    collection: Any, embedder: TimedEmbedder, alpha: float, properties: Sequence[str] = SEARCHED, **more: Any
+) -> Callable[[str], Any]:
+    """Gives the hybrid search of a collection by a client alone, with nothing around it; as the client is, it blocks or
+    is awaited."""
+    from weaviate.classes.query import Filter, HybridFusion, MetadataQuery
+
+    readable = Filter.by_property("audience").contains_any(sorted(READABLE))
+
+    def ask(text: str) -> Any:
+        return collection.query.hybrid(
+            query=" ".join((text, *identifiers(text))),
+            vector=embedder.embed_query(text).tolist(),
+            alpha=alpha,
+            fusion_type=HybridFusion.RELATIVE_SCORE,
+            query_properties=list(properties),
+            filters=readable,
+            limit=K,
+            return_metadata=MetadataQuery(score=True),
+            **more,
+        )
+
+    return ask
 
 
 async def find_time(where: str, look: Look, questions: Sequence[str], bare: Look | None = None) -> list[Figure]:
