@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from bot.calibration import Calibration
 from bot.log import log
 from bot.vocabulary import Found, Hit, Passage, Question
-from retrieval.copies import without_copies
+from retrieval.copies import newest_first, without_copies
 from retrieval.index import Index, Query
 from retrieval.questions import holds, identifiers, is_about, leaning, standalone, thread_before
 from retrieval.spelling import mended, suspects
@@ -31,6 +31,7 @@ STEPS = {
     "thread": "the thread's direction",
     "identifiers": "codes and names exact",
     "spelling": "slips mended",
+    "recency": "the newer of two versions first",
     "copies": "copies read once",
 }
 """What can be left out of a search, to measure what it brings."""
@@ -70,6 +71,8 @@ class Finder:
                 hits = await self._search(question, query, k + _SPARE)
         if "identifiers" not in without:
             hits = await self._exact_first(question, query, hits)
+        if "recency" not in without:
+            hits = newest_first(hits, text)
         if "copies" not in without:
             hits = without_copies(hits)
         hits = hits[:k]
