@@ -45,6 +45,20 @@ class Settings(BaseModel):
         description="Weaviate's gRPC, `http(s)://host:port`; default the same host, port 50051 (443 on Cloud)",
     )
     weaviate_api_key: SecretStr | None = Field(None, description="Weaviate's API key")
+    weaviate_read_api_key: SecretStr | None = Field(
+        None, description="A key with fewer rights to find with; default WEAVIATE_API_KEY"
+    )
+    weaviate_replication_factor: int = Field(
+        1, ge=1, description="Nodes that hold each passage; counts when a collection is made"
+    )
+    weaviate_consistency: Literal["ONE", "QUORUM", "ALL"] = Field(
+        "QUORUM", description="Of those, how many must agree to each read and write: `ONE`, `QUORUM` or `ALL`"
+    )
+    weaviate_quantization: Literal["none", "rq"] = Field(
+        "none",
+        description="`rq` keeps vectors in a quarter of the memory, from some 100,000 passages on; counts when a "
+        "collection is made",
+    )
     redis_url: str | None = Field(
         None, description="Redis 7+ or Valkey with AOF and `noeviction`; unset means an embedded Valkey"
     )

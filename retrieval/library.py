@@ -253,8 +253,7 @@ def _index(settings: Settings, form: str, dimensions: int) -> Index:
         from retrieval.index_weaviate import WeaviateIndex
         from retrieval.weaviate_connection import Connection
 
-        key = settings.weaviate_api_key.get_secret_value() if settings.weaviate_api_key else None
-        connection = Connection(settings.weaviate_url, settings.weaviate_grpc_url, key)
+        connection = Connection.of(settings)
         return WeaviateIndex(connection, form, dimensions, settings.hybrid_alpha)
     from retrieval.index_embedded import EmbeddedIndex
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from bot.errors import Broken, FootnoteError, LibraryUnavailable, TellUser
+from bot.settings import Settings
 from retrieval.breaker import Breaker
 from retrieval.weaviate_schema import SOURCES, Keeping
 
@@ -48,6 +49,21 @@ class Connection:
         self._writing = _Line(url, http, grpc, "WEAVIATE_API_KEY", key)
         self._reading = _Line(url, http, grpc, "WEAVIATE_READ_API_KEY", read_key) if read_key else self._writing
         self._breaker = Breaker(f"Weaviate at {url}")
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Gives the connection that the settings name; WEAVIATE_URL must be set."""
+        assert settings.weaviate_url
+        key, read_key = settings.weaviate_api_key, settings.weaviate_read_api_key
+        return cls(
+            settings.weaviate_url,
+            settings.weaviate_grpc_url,
+            key.get_secret_value() if key else None,
+            read_key.get_secret_value() if read_key else None,
+            Keeping(
+                settings.weaviate_replication_factor, settings.weaviate_consistency, settings.weaviate_quantization
+            ),
+        )
 
     @asynccontextmanager
     async def use(self, within_s: float, *, to_write: bool = False) -> AsyncIterator[WeaviateAsyncClient]:
