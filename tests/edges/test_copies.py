@@ -58,9 +58,7 @@ def test_passages_of_one_page_and_short_notes_are_not_copies() -> None:
 
 def test_pages_whose_titles_differ_in_the_year_stand_newest_first() -> None:
     """In the places that they have among the others. Both are shown: they differ in more than a few words."""
-    old = hit(
-        "2024", "The free plan holds 5 projects and 3 members; support answers in 4 days.", 2024, "Plans 2024"
-    )
+    old = hit("2024", "The free plan holds 5 projects and 3 members; support answers in 4 days.", 2024, "Plans 2024")
     new = hit("2026", "The free plan holds 9 projects and 3 members; support replies in 2 days.", 2026, "Plans 2026")
     assert ids(old, hit("c", "Else."), new) == ["2026", "c", "2024"]
 
