@@ -92,7 +92,7 @@ def load_persona(path: Path | None = None) -> Persona:
     if missing := [key for key in ("name", "company", "refusal", "human") if not given.get(key)]:
         raise TellUser(f"{chosen} lacks {', '.join(missing)} between its --- lines.")
     if len(_sentences(given["refusal"])) != 1 or re.search(MARK, given["refusal"]):
-        raise TellUser(f"The refusal in {chosen} must be one sentence without marks.")
+        raise TellUser(f"The refusal in {chosen} must be one sentence without citations.")
     return Persona(manner=manner.strip(), **given)
 
 
@@ -174,13 +174,16 @@ def training_messages(
     return [*short_messages(persona, question, passages), {"role": "assistant", "content": answer}]
 
 
+UNCITED = "it has a sentence without a citation"
+
+
 def format_problems(text: str, persona: Persona) -> list[str]:
     """Says where an answer leaves the format; an empty list means it keeps it."""
     if text.strip() == persona.refusal:
         return []
     problems = []
     if not text.lstrip().startswith(persona.opening):
-        problems.append(f"it does not begin with {persona.opening}")
+        problems.append(f"it does not begin with “{persona.opening}”")
     text = text.lstrip().removeprefix(persona.opening).lstrip()
     prose = _CODE_BLOCK.sub("", text)
     pieces = [lead_and_body(piece) for piece in _sentences(text)]
@@ -197,7 +200,7 @@ def format_problems(text: str, persona: Persona) -> list[str]:
     if (words := len(re.sub(MARK, " ", text).split())) > MOST_WORDS:
         problems.append(f"it has {words} words, more than {MOST_WORDS}")
     if unmarked := [body for body in factual if not _ENDS_IN_MARK.search(body)]:
-        problems.append(f"it has a sentence without a mark: {unmarked[0][:60]}")
+        problems.append(f"{UNCITED}: “{unmarked[0][:60]}”")
     return problems
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from bot.citing import claims_of, is_connecting, take_marks, with_marks
 from bot.claims import Claims, stem
 from bot.evidence import ENOUGH, Grounds, share
-from bot.persona import Persona, format_problems
+from bot.persona import UNCITED, Persona, format_problems
 from bot.redacting import redact
 from bot.sentences import Splitter, lead_and_body
 from bot.vocabulary import Example, Passage
@@ -53,7 +53,10 @@ def problems(example: Example, persona: Persona) -> list[str]:
         return found or ["It has no answer."]
     if answer != persona.refusal:
         found += fact_problems(example, persona) if example.passages else ["It has no passages that its facts rest on."]
-    found += [f"The answer leaves the format: {problem}." for problem in format_problems(answer, persona)]
+    is_told = any("” cites nothing" in one for one in found)
+    for problem in format_problems(answer, persona):
+        if not (is_told and problem.startswith(UNCITED)):
+            found.append(f"The answer leaves the format: {problem}.")
     return [*found, *_language_problems(example), *_privacy_problems(example)]
 
 

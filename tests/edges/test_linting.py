@@ -112,8 +112,15 @@ def test_the_format_is_the_personas() -> None:
     """Its opening needs no source, and must be there; an answer that is too long leaves the format."""
     greeting = PERSONA.model_copy(update={"opening": "Ahoy!"})
     assert problems("Ahoy! The Team plan costs 5 euros per month [1].", greeting) == ""
-    assert "does not begin with Ahoy!" in problems("The Team plan costs 5 euros per month [1].", greeting)
+    assert "does not begin with “Ahoy!”" in problems("The Team plan costs 5 euros per month [1].", greeting)
     assert "more than 120" in problems("The Team plan costs 5 euros per month [1]. " * 20)
+
+
+def test_each_sentence_is_named_once() -> None:
+    """A sentence that no passage holds lacks its citation, too: that is one reason, not two."""
+    said = problems("The Team plan costs 5 euros per month.")
+    assert said.count("The Team plan") == 1 and ".." not in said
+    assert "without a citation: “Yes.”" in problems("The Team plan costs 5 euros per month [1]. Yes.")
 
 
 def test_secrets_and_personal_data_are_problems_wherever_they_stand() -> None:

@@ -165,7 +165,7 @@ def test_answers_in_the_format_pass(text: str) -> None:
 BAD = {
     "opener": ("Sure! Select it [1].", "first sentence"),
     "lead-in first": ("Here is how:\n1. Open Settings [1].", "first sentence"),
-    "no mark": ("Select it [1]. The old key stops.", "without a mark"),
+    "no mark": ("Select it [1]. The old key stops.", "without a citation"),
     "six steps": ("Do it [1].\n" + "\n".join(f"{n}. Open page {n} [1]." for n in range(1, 7)), "more than 5"),
     "too long": ("Select the key " + "very " * 130 + "well [1].", "words"),
     "own refusal": ("The documents do not mention this [1].", "other words"),
