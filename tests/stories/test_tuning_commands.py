@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from bot.journal import Journal
+from bot.learning.tuning.commands import kind_of
 from bot.learning.versions.register import Register
 from bot.memory import Memory
 from bot.vocabulary import CONFIGURED
@@ -205,6 +206,21 @@ async def test_too_few_examples_are_wrong_use_and_say_what_keeps_the_others_back
     assert "3 approved examples are kept back" in done.err
     assert "2  It was written by gpt-0 at api.example, and TRAINABLE_PROVIDERS" in done.err
     assert await Register(memory.redis, TEAM).jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("“It costs 7: so.” says what [1][2] does not: 7.", "A sentence says what a passage does not."),
+        ("It asks nearly the same as ex-4f0a.", "It asks nearly the same as another one."),
+        ("The answer leaves the format: it has 130 words, more than 120.", "The answer leaves the format."),
+        ("Its question has 5,000 characters, more than 4,000.", "Its question has too many characters."),
+        ("It is held out for measuring.", "It is held out for measuring."),
+    ],
+)
+def test_what_is_kept_back_is_counted_by_kinds_of_reasons(reason: str, kind: str) -> None:
+    """A hundred sentences that are wrong alike are one line."""
+    assert kind_of(reason) == kind
 
 
 async def test_what_rests_on_a_page_that_has_changed_is_not_trained_on(shell: Shell, journal: Journal) -> None:

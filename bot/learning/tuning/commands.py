@@ -4,6 +4,7 @@ it: a worker follows it, and so does whoever asks for the status."""
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -254,8 +255,16 @@ async def _open_school(settings: Settings) -> AsyncIterator[_School]:
 
 
 def _tally(refused: Sequence[tuple[Example, str]]) -> dict[str, int]:
-    """Counts the approved examples that may not be trained on, by reason, the most frequent first."""
-    return dict(Counter(reason for example, reason in refused if example.status == "approved").most_common())
+    """Counts the approved examples that may not be trained on, by kind of reason, the most frequent first."""
+    return dict(Counter(kind_of(reason) for example, reason in refused if example.status == "approved").most_common())
+
+
+def kind_of(reason: str) -> str:
+    """Gives a reason without the words, numbers and ids of the one example that it was said of."""
+    general = re.sub(r"“[^”]*”", "A sentence", reason).split(": ")[0].rstrip(".")
+    general = re.sub(r"[\d,]+ characters", "too many characters", general).partition(", more than")[0]
+    general = re.sub(r"(?:\[\d+\])+", "a passage", general)
+    return f"{re.sub(r'ex-[0-9a-f]+', 'another one', general)}."
 
 
 def _tell_refused(refused: Sequence[tuple[Example, str]]) -> None:
@@ -277,7 +286,7 @@ def _print(report: dict[str, Any]) -> None:
     counted = report["examples"]
     typer.echo(f"{counted['trainable']} of {counted['wanted']} examples may be trained on.")
     for reason, count in counted["kept_back"].items():
-        typer.echo(f"  {count} approved ones kept back: {reason}")
+        typer.echo(f"  {count:>5} approved ones kept back: {reason}")
     for one in report["datasets"]:
         few = ", few" if one["is_few"] else ""
         typer.echo(f"Dataset {one['digest'][:12]}: {one['examples']} examples{few}, {one['created_at'][:16]}")
