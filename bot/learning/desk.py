@@ -56,13 +56,20 @@ class Desk:
         """Approves or rejects one, or all in which nothing is wrong."""
         from bot.learning import examples
 
-        ids = [id]
         if id == CLEAN and status == "approved":
-            candidates = await self.journal.examples("candidate")
-            ids = [one.id for one in candidates if not one.problems and examples.may_be_read(one, may_read)]
-        for each in ids:
-            await examples.review(self.journal, each, status, "command line", may_read, self.rules.persona)
-            typer.echo(f"{each} is {status}.", err=True)
+            await self._approve_clean(may_read)
+            return
+        await examples.review(self.journal, id, status, "command line", may_read, self.rules.persona)
+        typer.echo(f"{id} is {status}.", err=True)
+
+    async def _approve_clean(self, may_read: frozenset[str]) -> None:
+        from bot.learning import examples
+
+        waiting = [one for one in await self.journal.examples("candidate") if examples.may_be_read(one, may_read)]
+        clean = [one.id for one in waiting if not one.problems]
+        for each in clean:
+            await examples.review(self.journal, each, "approved", "command line", may_read, self.rules.persona)
+        typer.echo(f"{len(clean)} approved; something is wrong with {len(waiting) - len(clean)} others.", err=True)
 
     async def edit(self, id: str, answer: str, may_read: frozenset[str]) -> None:
         """Gives one another answer."""

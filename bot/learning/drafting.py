@@ -28,9 +28,10 @@ class Drafted:
 
     added: tuple[Example, ...]
     known: int
-    unanswered: int
-    """Questions that the documents do not answer, or that are none."""
-    failed: int
+    unanswered: tuple[Asked, ...]
+    """What the documents do not answer, or what is no question."""
+    failed: tuple[Asked, ...]
+    """Where the model failed."""
 
 
 async def draft(
@@ -47,7 +48,7 @@ async def draft(
     goes on where it was. Raises ModelUnavailable when the model fails again and again."""
     rules = rules or Rules()
     added: list[Example] = []
-    counts = {"known": 0, "unanswered": 0, "failed": 0}
+    left: dict[str, list[Asked]] = {"known": [], "unanswered": [], "failed": []}
     in_a_row = 0
     slots = asyncio.Semaphore(AT_A_TIME)
 
@@ -65,8 +66,8 @@ async def draft(
             added.append(rules.judged(example))
             await journal.keep_example(added[-1])
         else:
-            counts[outcome] += 1
-        progress(len(added) + sum(counts.values()), len(questions), asked.question[:60])
+            left[outcome].append(asked)
+        progress(len(added) + sum(map(len, left.values())), len(questions), asked.question[:60])
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -78,7 +79,7 @@ async def draft(
         raise ModelUnavailable(
             f"The model failed {in_a_row} times in a row; {len(added)} answers were drafted. Run it again to go on."
         )
-    return Drafted(tuple(added), **counts)
+    return Drafted(tuple(added), len(left["known"]), tuple(left["unanswered"]), tuple(left["failed"]))
 
 
 async def _drafted(

@@ -36,7 +36,8 @@ def import_(
 
     A line is {"messages": [{"role": "user", "content": "[1] Title: text\\n\\nQuestion?"}, {"role": "assistant",
     "content": "Answer [1]."}]}, as `train export` writes it; a system message may stand before. Without passages the
-    library is searched for what supports the answer.
+    library is searched for what supports the answer. What cannot be read is refused, line by line, with the reason; the
+    exit status is 1 when that is every line, else 0.
     """
     from bot.learning import examples, importing
     from bot.progress import progress_bar
@@ -55,6 +56,9 @@ def import_(
 
     imported, progress = run(take())
     faulty = [one for one in imported.added if one.problems]
+    if imported.refused:
+        lines = len(imported.added) + imported.known + len(imported.refused)
+        typer.echo(f"{len(imported.refused)} of {lines} lines were refused.", err=True)
     if as_json:
         print_json(
             {
@@ -107,10 +111,15 @@ def draft(
             return drafted, await examples.progress(desk.journal)
 
     drafted, progress = run(write_drafts())
-    figures = {"known": drafted.known, "unanswered": drafted.unanswered, "failed": drafted.failed}
+    figures = {"known": drafted.known, "unanswered": len(drafted.unanswered), "failed": len(drafted.failed)}
+    left = {"unanswered": drafted.unanswered, "failed": drafted.failed}
     if as_json:
-        print_json({"added": [one.id for one in drafted.added]} | figures | {"progress": progress})
+        named = [{"id": one.id, "why": why} for why, questions in left.items() for one in questions]
+        print_json({"added": [one.id for one in drafted.added]} | figures | {"left": named, "progress": progress})
         return
+    for why, without in left.items():
+        for one in without:
+            typer.echo(f"{why}: {one.id}: {one.question}", err=True)
     told = ", ".join(f"{count} {name}" for name, count in figures.items() if count)
     typer.echo(f"{len(drafted.added)} drafted{f', {told}' if told else ''}. `train review` lists them; {progress}.")
 

@@ -232,9 +232,9 @@ async def test_drafting_goes_on_where_it_was(journal: Journal) -> None:
     """Questions that have a draft are not asked again; those that the documents do not answer leave none."""
     model = FakeModel()
     model.declined = {"How do I reset API key 1?"}
-    assert (await drafted(journal, 2, model)).unanswered == 1
+    assert [one.id for one in (await drafted(journal, 2, model)).unanswered] == ["q1"]
     again = await drafted(journal, 4, model)
-    assert (len(again.added), again.known, again.unanswered) == (2, 1, 1)
+    assert (len(again.added), again.known, len(again.unanswered)) == (2, 1, 1)
     assert model.asked.count("How do I reset API key 0?") == 1
 
 
@@ -264,11 +264,16 @@ async def test_the_shell_imports_drafts_reviews_and_forgets(bot: RunningBot, tmp
     taken = json.loads(await bot.cli("train", "import", str(file), "--json"))
     assert len(taken["added"]) == 2 and taken["progress"] == "0 of 500 approved"
     assert [one["line"] for one in taken["refused"]] == [2]
+    file.write_text("{broken\n{too\n", encoding="utf-8")
+    assert "2 refused" in await bot.cli("train", "import", str(file), status=1)
 
     asked = tmp_path / "asked.jsonl"
-    asked.write_text('{"id": "1", "question": "How do I reset an API key on a Friday?"}\n', encoding="utf-8")
+    answered, not_held = "How do I reset an API key on a Friday?", "Who was the first person on the moon?"
+    lines = (json.dumps({"id": f"q{number}", "question": text}) for number, text in enumerate((answered, not_held)))
+    asked.write_text("\n".join(lines), encoding="utf-8")
     made = json.loads(await bot.cli("train", "draft", str(asked), "--json"))
-    assert len(made["added"]) == 1
+    assert len(made["added"]) == 1, made
+    assert made["left"] == [{"id": "q1", "why": "unanswered"}]
     assert "1 known" in await bot.cli("train", "draft", str(asked))
 
     listed = json.loads(await bot.cli("train", "review", "--approve", "clean", "--json"))
