@@ -23,6 +23,8 @@ ExampleStatus = Literal["candidate", "approved", "rejected", "quarantined"]
 Origin = Literal["vote", "correction", "import", "draft"]
 PromptStyle = Literal["full", "one_line", "plain"]
 Endpoint = Literal["persona", "tuner"]
+Fate = Literal["added", "changed", "unchanged", "refused"]
+"""What a sync did with a document."""
 
 
 class Frozen(BaseModel):
@@ -389,6 +391,32 @@ class Source(Frozen):
     """What its last sync did, also when the source could not be read at all."""
     form: str = ""
     """The embedding model and chunker that it was last synced with, as a hash."""
+
+
+class Listing(Frozen):
+    """What a source was found to hold, when it is to be read in parts."""
+
+    form: str
+    """The embedding model and chunker of who listed it, as a hash."""
+    parts: int
+    hands: int
+    """How many parts may be read at a time."""
+    knows: str = ""
+    """What was learned of the source on the way, for those who read the parts."""
+
+
+class PartReport(Frozen):
+    """What became of one part of a source."""
+
+    documents: dict[str, tuple[str, Fate]] = {}
+    """By id: where it stands, and what was done."""
+    failed: tuple[SourceFailure, ...] = ()
+    kept: tuple[str, ...] = ()
+    """What is out of reach now but may still be there: documents of this id or below it, all of them where it is
+    empty."""
+    passages: int = 0
+    ends_reading: bool = False
+    """Whether the source failed so often that it is to be left alone."""
 
 
 class LibraryStatus(Frozen):

@@ -1,52 +1,48 @@
-"""One sync of one source: read, compare by digest, cut, embed what changed, store it, take out what is gone. The three
-slow parts overlap (the next batch is read and the last one stored while the model works on this one), and a batch is
-small, so that memory stays flat however large the source is.
+"""One sync of one source: list it, take in what it lists, take out what is gone. A source that is large, and that any
+process can read, is cut into parts; each part may be read by another process, at any time and more than once, and only
+when all were read is anything taken out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from hashlib import sha256
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from bot.vocabulary import Document, IngestReport, LastReport, Passage, Source, SourceFailure
-from retrieval.chunking import Chunker, embedded_text
+from bot.vocabulary import Fate, IngestReport, LastReport, Listing, PartReport, Source, SourceFailure
+from retrieval.decoding import RECORDS
 from retrieval.embedding import Embedder
-from retrieval.index import Index, Page
-from retrieval.reading import Entry, Reader, Unchanged
+from retrieval.index import Index
+from retrieval.intake import Intake, already_there
+from retrieval.reading import Reader
 from retrieval.sources import Item, Unread
 from retrieval.stamps import Stamps
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int, str], None]
 """Called with how many documents are read, how many are expected, and where the last one stands."""
-BATCH_PASSAGES = 256
+PART = 200
+"""Items of a part. A file of records ends one, for nobody knows how many it holds."""
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A new or changed document, cut but not yet embedded."""
+class Parts(Protocol):
+    """The parts of a listed source."""
 
-    place: str
-    document: Document
-    digest: str
-    passages: list[Passage]
+    count: int
+    began: datetime
 
+    async def page(self, number: int) -> str:
+        """Gives what was listed for a part."""
+        ...
 
-@dataclass(frozen=True)
-class Batch:
-    """Drafts to embed in one go, and how far the reading has come with them."""
-
-    drafts: list[Draft]
-    done: int
-    place: str
+    async def report(self, number: int) -> PartReport:
+        """Gives what became of a part."""
+        ...
 
 
 class Sync:
@@ -65,116 +61,108 @@ class Sync:
         self._team_id, self._source, self._reader = team_id, source, reader
         self._index, self._embedder, self._cores = index, embedder, cores
         self._stamps = stamps or Stamps()
-        self._known: dict[str, str] = {}
-        self._seen: dict[str, str] = {}  # where each document stands
-        self._kept: list[str] = []
-        self._failed: list[SourceFailure] = []
-        self._added = self._changed = self._unchanged = self._passages = 0
 
     async def run(self, form: str, progress: Progress | None = None) -> IngestReport:
-        """Syncs, remembers the source as embedded in `form`, and reports.
+        """Syncs all of it here and now, and remembers it as embedded in `form`.
 
         Raises TellUser when the source cannot be read at all, and then changes nothing.
         """
-        began = time.perf_counter()
-        items = await self._compute(self._reader.items)
-        total = await self._compute(self._reader.count, items)
-        self._known = await self._index.digests(self._team_id, self._source.name)
-        await self._compute(self._stamps.load, self._known)
-        batches = self._batches(items)
-        batch: Batch | None = await self._compute(next, batches, None)
-        pages: list[Page] = []
-        try:
-            while batch or pages:
-                drafts = batch.drafts if batch else []
-                async with _together() as group:
-                    reading = group.create_task(self._compute(next, batches, None))
-                    embedding = group.create_task(self._compute(self._embed, drafts))
-                    group.create_task(self._store(pages))
-                upcoming, embedded = reading.result(), embedding.result()
-                if batch and progress:
-                    progress(batch.done, max(batch.done, total), batch.place)
-                batch, pages = upcoming, embedded
-        finally:
-            with suppress(ValueError):  # a thread is still reading the next batch: it closes what it leaves
-                batches.close()
-        removed = [name for name in sorted(self._known.keys() - self._seen.keys()) if not self._may_still_be(name)]
-        await self._index.remove(self._team_id, self._source.name, removed)
-        report = IngestReport(
-            added=self._added,
-            changed=self._changed,
-            unchanged=self._unchanged,
-            removed=len(removed),
-            removed_ids=tuple(removed),
-            failed=tuple(self._failed),
-            passages=self._passages,
-            seconds=round(time.perf_counter() - began, 3),
-        )
+        return await self._run(await self._compute(lambda: list(self._reader.items())), form, progress)
+
+    async def spread(self, form: str, keep: Callable[[int, str], Awaitable[None]]) -> Listing | IngestReport:
+        """Lists it, and hands each part with its number to `keep`. What fits into one part, and what only this process
+        can read, is synced at once instead. Raises as `run` does."""
+        origin = self._reader.origin
+        if not origin.hands:
+            return await self.run(form)
+        parts = in_parts(self._reader.items())
+        part = await self._compute(next, parts, None)
+        following = await self._compute(next, parts, None)
+        if following is None:
+            return await self._run(part or [], form)
+        count = 0
+        while part is not None:
+            await keep(count, written(part))
+            part, following = following, await self._compute(next, parts, None)
+            count += 1
+        return Listing(form=form, parts=count, hands=origin.hands, knows=origin.knows)
+
+    async def part(self, page: str) -> PartReport:
+        """Takes one part in. Doing it again does no harm. Raises TellUser where the source cannot be read."""
+        await self._compute(self._reader.origin.check)
+        return await self._take(read_back(page))
+
+    async def tally(self, parts: Parts) -> IngestReport:
+        """Adds up what became of all parts, and names what is to be taken out.
+
+        Of a document that stands in several parts the first one counts, as within a part; it is read once more, for
+        whichever was stored last is there now.
+        """
+        left = dict.fromkeys(await self._index.digests(self._team_id, self._source.name), -1)
+        first: dict[str, int] = left  # which part a document is in; -1 where in none
+        fates: Counter[Fate] = Counter()
+        twice: dict[int, list[tuple[str, str]]] = {}
+        failed: list[SourceFailure] = []
+        kept: list[str] = []
+        passages = 0
+        for number in range(parts.count):
+            report = await parts.report(number)
+            for id, (place, fate) in report.documents.items():
+                if first.get(id, -1) >= 0:
+                    twice.setdefault(first[id], []).append((id, place))
+                else:
+                    first[id] = number
+                    fates[fate] += 1
+            failed += report.failed
+            kept += report.kept
+            passages += report.passages
+        for number, others in twice.items():
+            failed += await self._settle(number, others, parts)
+        gone = [id for id, number in first.items() if number < 0]
+        seconds = (datetime.now(UTC) - parts.began).total_seconds()
+        return _report(fates, _removed(gone, kept), failed, passages, seconds)
+
+    async def conclude(self, form: str, report: IngestReport) -> None:
+        """Takes out what a report says is gone, and remembers the source as synced. Doing it again does no harm."""
+        await self._index.remove(self._team_id, self._source.name, report.removed_ids)
         await self._remember(form, report)
-        await self._compute(self._stamps.save, self._seen.keys())
+        await self._compute(self._stamps.save, report.removed_ids)
+
+    async def _run(self, items: list[Item | Unread], form: str, progress: Progress | None = None) -> IngestReport:
+        began = datetime.now(UTC)
+        total = await self._compute(self._reader.count, items)
+        known = await self._index.digests(self._team_id, self._source.name)
+
+        def tell(done: int, place: str) -> None:
+            if progress:
+                progress(done, max(done, total), place)
+
+        one = await self._intake().take(items, known, tell)
+        removed = _removed(known.keys() - one.documents.keys(), one.kept)
+        fates = Counter(fate for _, fate in one.documents.values())
+        report = _report(fates, removed, one.failed, one.passages, (datetime.now(UTC) - began).total_seconds())
+        await self.conclude(form, report)
         return report
 
-    def _batches(self, items: list[Item | Unread]) -> Generator[Batch, None, None]:
-        """Reads, compares and cuts; runs in a thread, a batch at a time."""
-        chunker = Chunker(self._embedder)
-        drafts: list[Draft] = []
-        done, place = 0, ""
-        for done, entry in enumerate(self._reader.entries(items, self._stamps.of), start=1):
-            place = entry.place
-            draft = self._draft(entry, chunker)
-            if draft:
-                drafts.append(draft)
-                if sum(len(draft.passages) for draft in drafts) >= BATCH_PASSAGES:
-                    yield Batch(drafts, done, place)
-                    drafts = []
-        yield Batch(drafts, done, place)
+    async def _take(self, items: list[Item | Unread]) -> PartReport:
+        ids = await self._compute(self._reader.ids, items)
+        known = await self._index.digests(self._team_id, self._source.name, ids)
+        return await self._intake().take(items, known, lambda done, place: None)
 
-    def _draft(self, entry: Entry, chunker: Chunker) -> Draft | None:
-        place, found, stamp = entry
-        if isinstance(found, Unread):
-            self._fail(place, found.reason)
-            if found.keeps is not None:
-                self._kept.append(found.keeps)
-            return None
-        if found.id in self._seen:
-            self._fail(place, f"has the id “{found.id}”, which {self._seen[found.id]} has already")
-            return None
-        self._seen[found.id] = place
-        if isinstance(found, Unchanged):
-            self._unchanged += 1
-            return None
-        digest = digest_of(found)
-        self._stamps.note(found.id, stamp, digest)
-        if self._known.get(found.id) == digest:
-            self._unchanged += 1
-            return None
-        return Draft(place, found, digest, chunker.cut(found, self._team_id, digest))
+    async def _settle(self, number: int, others: list[tuple[str, str]], parts: Parts) -> list[SourceFailure]:
+        """Reads documents of a part once more, and says of others (id, place) that they are there already."""
+        ids = {id for id, _ in others}
+        items = [item for item in read_back(await parts.page(number)) if isinstance(item, Item)]
+        await self._take([item for item in items if item.kind in RECORDS or item.id in ids])
+        first = (await parts.report(number)).documents
+        return [SourceFailure(source=place, reason=already_there(id, first[id][0])) for id, place in others]
 
-    def _embed(self, drafts: list[Draft]) -> list[Page]:
-        texts = [embedded_text(passage) for draft in drafts for passage in draft.passages]
-        if not texts:
-            return []
-        vectors = self._embedder.embed_passages(texts)
-        pages, start = [], 0
-        for draft in drafts:
-            end = start + len(draft.passages)
-            pages.append(Page(self._source.name, draft.document.id, draft.digest, draft.passages, vectors[start:end]))
-            start = end
-        return pages
+    def _intake(self) -> Intake:
+        name = self._source.name
+        return Intake(self._team_id, name, self._reader, self._index, self._embedder, self._cores, self._stamps)
 
-    async def _store(self, pages: list[Page]) -> None:
-        if not pages:
-            return
-        refused = await self._index.put(self._team_id, pages)
-        for page in pages:
-            if page.document_id in refused:
-                self._fail(self._seen[page.document_id], refused[page.document_id])
-                continue
-            self._passages += len(page.passages)
-            if page.document_id in self._known:
-                self._changed += 1
-            else:
-                self._added += 1
+    async def _compute(self, work: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._cores, work, *arguments)
 
     async def _remember(self, form: str, report: IngestReport) -> None:
         """Remembers the source as synced; what an operator did to it meanwhile stands."""
@@ -189,27 +177,55 @@ class Sync:
         schedule = {"every_s": there.every_s} if there else {}
         await self._index.save_source(self._team_id, self._source.model_copy(update=now | schedule))
 
-    def _may_still_be(self, document_id: str) -> bool:
-        return any(kept == "" or document_id == kept or document_id.startswith(f"{kept}/") for kept in self._kept)
 
-    def _fail(self, place: str, reason: str) -> None:
-        self._failed.append(SourceFailure(source=place, reason=reason))
-
-    async def _compute(self, work: Callable[..., Result], *arguments: object) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._cores, work, *arguments)
-
-
-@asynccontextmanager
-async def _together() -> AsyncIterator[asyncio.TaskGroup]:
-    """Runs tasks side by side to the end of all; the first error ends the others, and is raised as itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+def in_parts(items: Iterable[Item | Unread]) -> Iterator[list[Item | Unread]]:
+    """Cuts a listing into parts, as it comes."""
+    part: list[Item | Unread] = []
+    for item in items:
+        part.append(item)
+        if len(part) == PART or (isinstance(item, Item) and item.kind in RECORDS):
+            yield part
+            part = []
+    if part:
+        yield part
 
 
-def digest_of(document: Document) -> str:
-    """Gives the SHA-256 of all that a reader of a document sees, and of who may read it."""
-    content = (document.title, document.url, document.audience, document.text)
-    return sha256(json.dumps(content).encode()).hexdigest()
+def written(part: list[Item | Unread]) -> str:
+    """Writes a part for another process."""
+    return json.dumps([asdict(item) for item in part], default=datetime.isoformat)
+
+
+def read_back(page: str) -> list[Item | Unread]:
+    """Reads a part that `written` wrote."""
+    items: list[Item | Unread] = []
+    for fields in json.loads(page):
+        if "reason" in fields:
+            items.append(Unread(**fields))
+        else:
+            moment = fields.pop("updated_at")
+            items.append(Item(**fields, updated_at=moment and datetime.fromisoformat(moment)))
+    return items
+
+
+def _removed(gone: Iterable[str], kept: Collection[str]) -> list[str]:
+    """Names what is taken out of what is gone: not what may only be out of reach."""
+
+    def may_still_be(id: str) -> bool:
+        return any(one == "" or id == one or id.startswith(f"{one}/") for one in kept)
+
+    return [id for id in sorted(gone) if not may_still_be(id)]
+
+
+def _report(
+    fates: Counter[Fate], removed: list[str], failed: Iterable[SourceFailure], passages: int, seconds: float
+) -> IngestReport:
+    return IngestReport(
+        added=fates["added"],
+        changed=fates["changed"],
+        unchanged=fates["unchanged"],
+        removed=len(removed),
+        removed_ids=tuple(removed),
+        failed=tuple(failed),
+        passages=passages,
+        seconds=round(seconds, 3),
+    )

@@ -69,9 +69,19 @@ class Reader:
     base_url: str | None = None
     apart: Apart = field(default_factory=Apart)
 
-    def items(self) -> list[Item | Unread]:
+    def items(self) -> Iterator[Item | Unread]:
         """Lists what there is to read. Raises TellUser when the source itself cannot be read."""
-        return list(self.origin.items())
+        return self.origin.items()
+
+    def ids(self, items: Iterable[Item | Unread]) -> list[str]:
+        """Gives the ids of the documents that items hold; a file of records is read for them."""
+        ids = []
+        for item in items:
+            if isinstance(item, Item) and item.kind in RECORDS:
+                ids += [found.id for _, found, _ in self._records(item) if isinstance(found, Document)]
+            elif isinstance(item, Item):
+                ids.append(item.id)
+        return ids
 
     def count(self, items: Iterable[Item | Unread]) -> int:
         """Counts the documents to expect."""
@@ -95,7 +105,8 @@ class Reader:
                         is_lost = isinstance(entry.found, Unread) and entry.found.keeps is not None
                         failures = failures + 1 if is_lost else 0
                     if failures >= FAILURES and not self.origin.is_near:
-                        yield Entry(self.name, Unread(f"failed {failures} times in a row: the rest is not read", ""))
+                        reason = f"failed {failures} times in a row: the rest is not read"
+                        yield Entry(self.name, Unread(reason, keeps="", ends_reading=True))
                         return
                 while waiting:
                     yield from waiting.popleft()()

@@ -75,6 +75,9 @@ class Remote:
                 item = item_at(path, below)
                 yield replace(item, size=info.get("size") or 0, updated_at=updated_at, stamp=_stamp(info))
 
+    def check(self) -> None:
+        """Each item tells for itself whether it can be reached."""
+
     def read(self, item: Item, stamp: str) -> Content | None:
         check_size(item.size)
         if stamp and stamp == item.stamp:

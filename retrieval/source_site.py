@@ -58,6 +58,9 @@ class Site:
         except (Unfit, OutOfReach) as error:
             raise TellUser(f"{self._address} {error}.") from error
 
+    def check(self) -> None:
+        """Each item tells for itself whether it can be reached."""
+
     def read(self, item: Item, stamp: str) -> Content | None:
         fetched = self._fetcher.get(item.path, stamp)
         if fetched is None:

@@ -33,6 +33,8 @@ class Unread:
     """What is out of reach now (no right to read, a broken disk) but may still be there, and is therefore not taken for
     deleted: documents of this id or below it, all of them where it is empty. None when it was seen and is no document.
     """
+    ends_reading: bool = False
+    """Whether the source is left alone from here on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,10 @@ class Origin(Protocol):
 
     def items(self) -> Iterator[Item | Unread]:
         """Lists what there is to read, in a steady order. Raises TellUser when the source itself cannot be read."""
+        ...
+
+    def check(self) -> None:
+        """Raises TellUser where what another process listed cannot be here."""
         ...
 
     def read(self, item: Item, stamp: str) -> Content | None:
@@ -189,6 +195,10 @@ class Folder:
                 if not is_passed_over(name):
                     yield item_at(str(file), file.relative_to(self.root).as_posix())
         yield from refused
+
+    def check(self) -> None:
+        if not self.root.is_file() and not (self.root.is_dir() and any(self.root.iterdir())):
+            raise TellUser(f"{self.root} is not here, or empty: is it mounted on this machine?")
 
     def read(self, item: Item, stamp: str) -> Content | None:
         file = self._inside(item)

@@ -18,7 +18,7 @@ from bot.vocabulary import Document, Passage
 from retrieval.chunking import Chunker
 from retrieval.embedding import Embedder
 from retrieval.index import Page
-from retrieval.ingesting import digest_of
+from retrieval.intake import digest_of
 from retrieval.reading import Reader
 from retrieval.sources import Folder
 

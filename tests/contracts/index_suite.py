@@ -17,7 +17,7 @@ from retrieval.chunking import Chunker, embedded_text
 from retrieval.index import Index, Page, Query, form_of
 from retrieval.index_embedded import EmbeddedIndex
 from retrieval.index_weaviate import WeaviateIndex
-from retrieval.ingesting import digest_of
+from retrieval.intake import digest_of
 from retrieval.questions import identifiers
 from retrieval.weaviate_connection import Connection
 from retrieval.weaviate_schema import ALIAS
