@@ -128,6 +128,24 @@ async def test_whoever_overrides_the_gate_says_why_and_that_is_written_down(regi
     ]
 
 
+async def test_what_did_not_happen_overrode_nothing(register: Register, voices: Voices) -> None:
+    """Another version goes live while this one is looked at: no note says that a gate was overridden."""
+    one, two = await added(register), await added(register, "another")
+    await register.promote(two, "U2")
+    with pytest.raises(TellUser, match="went live meanwhile"):
+        await register.promote(one, "U1", "now", overriding="now (no gate)", only_if_live=CONFIGURED)
+    with pytest.raises(TellUser, match="went live meanwhile"):
+        await register.canary(one, "C1", "U1", overriding="now (no gate)", only_if_live=CONFIGURED)
+    assert [what for what, _, _ in await decided(register)] == ["promoted"]
+
+
+async def test_one_reason_lets_a_canary_into_several_channels(register: Register, voices: Voices) -> None:
+    """It is written down once."""
+    version = await added(register)
+    await promoting.canary(register, voices, version, ["C1", "C2"], "U1", override="we try it")
+    assert [what for what, _, _ in await decided(register)] == ["canary in C2", "canary in C1", "gate overridden"]
+
+
 async def test_a_gate_counts_against_what_is_live_now_only(register: Register, voices: Voices) -> None:
     """To beat the version before last proves nothing about the last one."""
     one, two = await added(register), await added(register, "another")

@@ -37,8 +37,7 @@ async def promote(
     missing = await objection(register, report, routing.live, voices.persona)
     if report is not None and not missing:
         return await go(f"passed gate {report.id}")
-    await _override(register, version, by, override, missing, "promote")
-    return await go(override.strip())
+    return await go(override.strip(), overriding=_overriding(version, override, missing, "promote"))
 
 
 async def canary(
@@ -59,10 +58,12 @@ async def canary(
     candidate, routing = await voices.of(version), await register.routing()
     await _probe(candidate)
     report = await latest(register, candidate, await voices.of(routing.live))
-    if missing := await objection(register, report, routing.live, voices.persona):
-        await _override(register, version, by, override, missing, "canary")
+    missing = await objection(register, report, routing.live, voices.persona)
+    overriding = _overriding(version, override, missing, "canary") if missing else ""
     for channel, id in ids.items():
-        routing = await register.canary(version, channel, by, only_if_live=routing.live, once=id)
+        is_new = routing.canaries.get(channel) != version
+        go = partial(register.canary, version, channel, by, only_if_live=routing.live, once=id)
+        routing, overriding = await go(overriding=overriding), "" if is_new else overriding
     return routing
 
 
@@ -81,13 +82,14 @@ async def _probe(voice: Voice) -> None:
             await close()
 
 
-async def _override(register: Register, version: str, by: str, reason: str, missing: str, verb: str) -> None:
+def _overriding(version: str, reason: str, missing: str, verb: str) -> str:
+    """Gives what is written down when somebody goes on without a gate. Raises TellUser where no reason is given."""
     if not reason.strip():
         raise TellUser(
             f"`{version}` has passed no gate that counts ({missing}). `train gate {version}` measures it; "
             f'`train {verb} {version} --override "REASON"` goes on all the same and writes the reason down.'
         )
-    await register.note("gate overridden", version, by, f"{reason.strip()} ({missing})")
+    return f"{reason.strip()} ({missing})"
 
 
 async def end_canary(register: Register, version: str, channels: Iterable[str], by: str) -> Routing:

@@ -150,10 +150,17 @@ class Register:
         return Routing.model_validate_json(value) if value else None
 
     async def promote(
-        self, id: str, by: str, reason: str = "", *, only_if_live: str | None = None, once: str = ""
+        self,
+        id: str,
+        by: str,
+        reason: str = "",
+        *,
+        overriding: str = "",
+        only_if_live: str | None = None,
+        once: str = "",
     ) -> Routing:
-        """Makes a version live everywhere, its canaries ended. What a request of the id `once` has done is not done
-        again, here and below.
+        """Makes a version live everywhere, its canaries ended. `overriding` is written down as the reason to go on
+        without a gate, if that is what happens. What a request of the id `once` has done is not done again; so below.
 
         Raises TellUser when there is none of that id, or another one than `only_if_live` is live by then.
         """
@@ -167,10 +174,17 @@ class Register:
             return Routing(live=id, before=before)
 
         decision = Decision(what="promoted", version=id, by=by, reason=reason, at=_now())
-        return await self._reroute(change, decision, once)
+        return await self._reroute(change, decision, once, overriding)
 
     async def canary(
-        self, id: str | None, channel_id: str, by: str, *, only_if_live: str | None = None, once: str = ""
+        self,
+        id: str | None,
+        channel_id: str,
+        by: str,
+        *,
+        overriding: str = "",
+        only_if_live: str | None = None,
+        once: str = "",
     ) -> Routing:
         """Lets a version answer in one channel only; None ends that. Raises TellUser as `promote` does."""
         if id is not None:
@@ -182,7 +196,7 @@ class Register:
             return routing.model_copy(update={"canaries": others | ({channel_id: id} if id else {})})
 
         what = f"canary in {channel_id}" if id else f"canary ended in {channel_id}"
-        return await self._reroute(change, Decision(what=what, version=id or "", by=by, at=_now()), once)
+        return await self._reroute(change, Decision(what=what, version=id or "", by=by, at=_now()), once, overriding)
 
     async def roll_back(
         self,
@@ -234,9 +248,11 @@ class Register:
         if id != CONFIGURED and await self.version(id) is None:
             raise TellUser(f"There is no version `{id[:40]}`; `/support model` or `train status` lists them.")
 
-    async def _reroute(self, change: Callable[[Routing], Routing], decision: Decision, once: str) -> Routing:
-        """Changes the routing by what it is at that very moment, and writes the decision down; gives what came of it
-        the first time when that was done before."""
+    async def _reroute(
+        self, change: Callable[[Routing], Routing], decision: Decision, once: str, overriding: str = ""
+    ) -> Routing:
+        """Changes the routing by what it is at that very moment, and writes the decision down, behind the gate that it
+        overrides; gives what came of it the first time when that was done before."""
         key, decided = self.key("routing"), self.key("decided", once)
         changed = Routing()
 
@@ -253,6 +269,9 @@ class Register:
                 changed = changed.model_copy(update={"since": now().timestamp()})
                 named = decision if decision.version else decision.model_copy(update={"version": changed.live})
                 pipe.set(key, changed.model_dump_json())
+                if overriding:
+                    override = named.model_copy(update={"what": "gate overridden", "reason": overriding})
+                    pipe.lpush(self.key("decisions"), override.model_dump_json())
                 pipe.lpush(self.key("decisions"), named.model_dump_json())
                 pipe.ltrim(self.key("decisions"), 0, DECISIONS_KEPT - 1)
             if once:
