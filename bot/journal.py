@@ -188,6 +188,14 @@ class Journal:
         """Takes back that the bot has talked to somebody: it did not work."""
         await self._call(self.redis.delete(self._key("met", user_id)))
 
+    async def was_done(self, gesture: str) -> bool:
+        """Whether what somebody wanted by one gesture was carried out already: Slack may deliver it again."""
+        return bool(await self._call(self.redis.exists(self._key("done", gesture))))
+
+    async def note_done(self, gesture: str) -> None:
+        """Notes that it was carried out."""
+        await self._call(self.redis.set(self._key("done", gesture), 1, ex=86_400))
+
     # Verdicts
 
     async def judge(self, verdict: Verdict) -> list[Verdict]:

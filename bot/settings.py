@@ -72,6 +72,11 @@ class Settings(BaseModel):
         description="Hosts, with commas between, that sources may be read from although they are not on the public "
         "internet",
     )
+    slack_sources: frozenset[str] = Field(
+        frozenset(),
+        description="Beginnings of addresses, with commas between, that admins may add in Slack beside web addresses, "
+        "as `s3://handbook/` or `github://acme:`; they are read with the server's keys",
+    )
     embedding_model: str = Field(
         "minilm",
         description="`minilm` (in the core), or a sentence-transformers name or folder (extra `embeddings`)",
@@ -132,7 +137,9 @@ class Settings(BaseModel):
         given = {name: environment.get(name.upper()) for name in cls.model_fields}
         return cls.model_validate({name: value for name, value in given.items() if value})
 
-    @field_validator("admin_users", "trusted_voters", "trainable_providers", "intranet_hosts", mode="before")
+    @field_validator(
+        "admin_users", "trusted_voters", "trainable_providers", "intranet_hosts", "slack_sources", mode="before"
+    )
     @classmethod
     def split_commas(cls, value: object) -> object:
         return frozenset(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value

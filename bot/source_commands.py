@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.errors import FootnoteError
+from bot import source_words
+from bot.errors import FootnoteError, TellUser
 from bot.shell import Json, explained, load_settings, print_json, readable, run
+from bot.source_words import interval
 from bot.vocabulary import IngestReport, SourceFailure
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ Library = Any
 Reading = Callable[[Library, str, str, "Progress"], Awaitable[IngestReport]]
 """Reads one source, given the library, the team, and what the source was called in the shell."""
 NAMED_OF_REMOVED = 20
-_UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 SourceArgument = Annotated[
     str, typer.Argument(metavar="SOURCE", help="Folder, file, web site or site map, s3://…, github://…, …")
@@ -90,6 +90,10 @@ def list_(as_json: Json = False) -> None:
         every = f", every {interval(source.every_s)}" if source.every_s else ""
         typer.echo(f"{source.name}: {source.address}")
         typer.echo(f"  {source.documents} documents, for {source.audience}, {synced}{every}")
+        if source.last_report and source.last_report.failed:
+            typer.echo(f"  {source.last_report.failed} failed at the last sync:")
+            for failure in source.last_report.failures:
+                typer.echo(f"    {failure.source}: {failure.reason}")
     if not sources:
         typer.echo("There is no source. `python -m bot sources add SOURCE` adds one.")
 
@@ -220,15 +224,7 @@ def warn_of_emptied(source: str, report: IngestReport) -> None:
 
 def seconds_of(every: str) -> int:
     """Reads a schedule: `30m`, `6h`, `1d`, or `never`, which is 0. Raises BadParameter for anything else."""
-    if every == "never":
-        return 0
-    found = re.fullmatch(r"([1-9]\d{0,4})([mhd])", every)
-    if not found:
-        raise typer.BadParameter("write minutes, hours or days, as 30m, 6h or 1d, or never", param_hint="--every")
-    return int(found[1]) * _UNITS[found[2]]
-
-
-def interval(every_s: int) -> str:
-    """Writes a schedule as `seconds_of` reads it."""
-    unit = next(unit for unit in ("d", "h", "m") if every_s % _UNITS[unit] == 0 or unit == "m")
-    return f"{every_s // _UNITS[unit]}{unit}"
+    try:
+        return source_words.seconds_of(every)
+    except TellUser as error:
+        raise typer.BadParameter(str(error), param_hint="--every") from error

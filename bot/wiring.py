@@ -288,11 +288,13 @@ async def run_worker(settings: Settings) -> None:
     from bot.schedule import Schedule
     from bot.worker import Duty, open_queue
     from handlers.audience import Audience
+    from handlers.commands.sources import Shelves, SourceOrder
     from handlers.commands.support import Support, Works
     from handlers.desk import Desk
     from handlers.learning import Learning
     from handlers.reviewing import Reviewing
     from handlers.slack import open_client
+    from retrieval.sources import name_of
 
     settings.refuse_to_listen_to_nothing()
     settings.refuse_accidental_embedding()
@@ -312,14 +314,27 @@ async def run_worker(settings: Settings) -> None:
         async def memory_problems() -> list[str]:
             return list((await memory_health(memory.redis)).problems)
 
-        async def sync(name: str) -> IngestReport:
-            report = await thinking.library.sync(identity.team_id, name)
+        async def held_against(report: IngestReport) -> IngestReport:
             if report.added or report.changed or report.removed:
                 await catch_up(journal, standing, thinking.library.find, rules)
             return report
 
-        async def sync_and_tell(name: str) -> str:
-            return _report_line(name, await sync(name))
+        async def sync(name: str) -> IngestReport:
+            return await held_against(await thinking.library.sync(identity.team_id, name))
+
+        async def add(order: SourceOrder) -> IngestReport:
+            report = await thinking.library.ingest(
+                identity.team_id, order.address, name=order.name, audience=order.audience, every_s=order.every_s
+            )
+            return await held_against(report)
+
+        async def remove(name: str) -> int:
+            removed = await thinking.library.remove(identity.team_id, name)
+            await catch_up(journal, standing, thinking.library.find, rules)
+            return removed
+
+        async def order_source(order: SourceOrder) -> None:
+            await queue.add("source", order.model_dump_json(), key=f"source:{order.once}", thread=order.line)
 
         async def to_train_on() -> tuple[list[Example], list[tuple[Example, str]]]:
             every = await journal.examples()
@@ -337,8 +352,15 @@ async def run_worker(settings: Settings) -> None:
 
         works = Works(
             library_status=partial(thinking.library.status, identity.team_id),
-            sources=partial(thinking.library.sources, identity.team_id),
-            sync=sync_and_tell,
+            shelves=Shelves(
+                sources=partial(thinking.library.sources, identity.team_id),
+                add=add,
+                sync=sync,
+                remove=remove,
+                order=order_source,
+                name_of=name_of,
+                opened=settings.slack_sources,
+            ),
             memory_problems=memory_problems,
             backlog=queue.backlog,
             model=thinking.voices.configured.model.name,
@@ -447,16 +469,6 @@ def _address(settings: Settings) -> str:
     if settings.persona_model is None:
         return "needs no model; set PERSONA_MODEL and OPENAI_BASE_URL for one"
     return urlsplit(settings.openai_base_url or "https://api.openai.com").netloc.rpartition("@")[2]
-
-
-def _report_line(name: str, report: object) -> str:
-    assert isinstance(report, IngestReport)
-    failed = "".join(f"\n• {one.source}: {one.reason}" for one in report.failed[:10])
-    return (
-        f"*{name}*: {report.added} added, {report.changed} changed, {report.unchanged} unchanged, "
-        f"{report.removed} removed, {len(report.failed)} failed, in {report.seconds:.1f} s{failed}"
-        + (f"\n:warning: It is *empty now*: {', '.join(report.removed_ids[:10])} …" if report.has_emptied else "")
-    )
 
 
 async def examine_slack(settings: Settings) -> list[Finding]:

@@ -18,7 +18,7 @@ import structlog
 from bot.errors import TellUser
 from bot.settings import Settings
 from handlers import events
-from handlers.actions import consent, feedback, review
+from handlers.actions import consent, feedback, review, sources
 from handlers.commands import support
 from handlers.gate import BODY_LIMIT, Refused, admit, check_shape
 from handlers.inbox import Inbox
@@ -51,7 +51,7 @@ def make_app(settings: Settings, client: AsyncWebClient, inbox: Inbox) -> AsyncA
         signing_secret=secret.get_secret_value() if secret else None,
         process_before_response=True,
     )
-    for room in (events, feedback, consent, review, correction, editing, support, ask_about_message):
+    for room in (events, feedback, consent, review, sources, correction, editing, support, ask_about_message):
         room.register(app, inbox)
     _ignore_the_rest(app)
     return app

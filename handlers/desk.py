@@ -19,8 +19,10 @@ from bot.vocabulary import Answer, Asked, Example, Question, Turn, Verdict
 from bot.worker import Duty
 from handlers import blocks
 from handlers.audience import Audience
+from handlers.commands.sources import SourceOrder
 from handlers.following import history, is_for_bot
 from handlers.inbox import Commanded, Judged, Opened, asked_by, clock_of
+from handlers.mrkdwn import escape
 from handlers.private import respond, tell
 from handlers.slack import SlackRefused, call, refusal
 from handlers.thread import PrivateReply, ThreadReply, own_replies, thread_messages
@@ -74,6 +76,8 @@ class Desk:
             "judge": Duty(self.judge),
             "command": Duty(self.command, apology="apologise_for_command"),
             "apologise_for_command": Duty(self.apologise_for_command),
+            "source": Duty(self.source, apology="apologise_for_source"),
+            "apologise_for_source": Duty(self.apologise_for_source),
             "home": Duty(self.home),
         }
 
@@ -181,6 +185,25 @@ class Desk:
         commanded = Commanded.model_validate_json(payload)
         text = "That failed. The log says why; try again."
         await tell(self._client, commanded.user_id, text, commanded.response_url)
+
+    async def source(self, payload: str) -> None:
+        """Does with a source what an admin ordered, and tells how that ended."""
+        order = SourceOrder.model_validate_json(payload)
+        done = await self._support.sources.done(order)
+        if done is None:
+            return
+        text, shown = done
+        is_pressed = order.what in ("remove", "keep")  # then the buttons go
+        await tell(self._client, order.by, text, order.response_url, shown, replaces=is_pressed)
+        await self._journal.note_done(order.once)
+
+    async def apologise_for_source(self, payload: str) -> None:
+        """Tells an admin that an order about a source failed."""
+        order = SourceOrder.model_validate_json(payload)
+        text = (
+            f"*{escape(order.name)}* could not be done ({order.what}): something on my side failed, the log says what."
+        )
+        await tell(self._client, order.by, text, order.response_url)
 
     async def home(self, payload: str) -> None:
         """Draws the Home tab."""

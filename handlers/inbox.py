@@ -4,6 +4,7 @@ Slack gets its 200 only for what will survive us, and within its three seconds."
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from typing import Any
 
@@ -11,9 +12,13 @@ from pydantic import BaseModel, Field
 
 from bot.journal import Entry, Journal
 from bot.redacting import redact
+from bot.source_words import holds_secret
 from bot.vocabulary import Asked, Frozen
 from bot.worker import Queue
 from handlers.mrkdwn import to_plain
+
+_ADDRESS = re.compile(r"(\s*sources\s+add\s+<?)([^\s|>]+)", re.IGNORECASE)
+_WITHHELD = "⟨address⟩"
 
 
 class Judged(Frozen):
@@ -106,13 +111,17 @@ class Inbox:
         """Accepts what an admin decides on an example. Those who decide on the same one wait for each other."""
         await self._add(kind, decided, key, f"example:{example_id}")
 
+    async def shelve(self, ordered: BaseModel, line: str, key: str) -> None:
+        """Accepts what an admin wants done with a source, in the line of that source."""
+        await self._add("source", ordered, key, line)
+
     async def tell(self, told: Told, key: str) -> None:
         """Accepts that somebody is to be told something."""
         await self._add("tell", told, key, f"{told.user_id}:tell")
 
     async def command(self, commanded: Commanded) -> None:
         """Accepts a slash command, its words redacted: the queue keeps them."""
-        commanded = commanded.model_copy(update={"text": redact(commanded.text)})
+        commanded = commanded.model_copy(update={"text": _redacted(commanded.text)})
         await self._add("command", commanded, commanded.trigger_id, f"{commanded.user_id}:command")
 
     async def open_home(self, opened: Opened, key: str) -> None:
@@ -126,6 +135,15 @@ class Inbox:
 
     async def _add(self, kind: str, payload: BaseModel, key: str, thread: str) -> None:
         await self._queue.add(kind, payload.model_dump_json(), key=f"{kind}:{key}", thread=thread)
+
+
+def _redacted(text: str) -> str:
+    """Redacts a command. The address of a source stays whole unless it holds a secret: owners and containers look like
+    logins in there."""
+    found = _ADDRESS.match(text)
+    if found is None or holds_secret(found[2]):
+        return redact(text) if found is None else f"{found[1]}{_WITHHELD}{redact(text[found.end() :])}"
+    return text[: found.end()] + redact(text[found.end() :])
 
 
 def clock_of(slack_ts: object) -> float:

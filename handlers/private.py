@@ -46,11 +46,13 @@ async def tell(
     text: str,
     response_url: str | None = None,
     shown: list[blocks.Block] | None = None,
+    *,
+    replaces: bool = False,
 ) -> None:
     """Tells somebody something, wherever that is still possible. Raises SlackUnavailable."""
     try:
         if response_url:
-            await respond(response_url, text, shown)
+            await respond(response_url, text, shown, replaces=replaces)
             return
     except SlackRefused as error:
         log.info("private_reply_not_taken", cause=error.code)

@@ -136,8 +136,13 @@ def address_of(source: str | Path) -> str:
         text = unquote(urlsplit(text).path)
     if "://" not in text:
         return str(Path(text).expanduser().resolve())
+    first = text if text.startswith(("http://", "https://")) else text.partition("::")[0]  # `[::1]` is a host
+    try:
+        password = urlsplit(first).password
+    except ValueError as error:
+        raise TellUser(f"{text} is no address: {error}.") from error
     # `github://owner:repository@branch` only looks as if it had one.
-    if not text.startswith("github://") and urlsplit(text.partition("::")[0]).password is not None:
+    if not text.startswith("github://") and password is not None:
         raise TellUser(f"{text.partition('://')[0]}://…: leave the password out of the address, it would be shown.")
     return text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +10,18 @@ from bot.errors import TellUser
 from bot.journal import Journal
 from bot.learning.versions.register import Register
 from bot.learning.versions.voices import Voices
-from bot.vocabulary import LibraryStatus, Source
+from bot.vocabulary import LibraryStatus
 from bot.worker import Backlog
 from handlers import blocks
 from handlers.audience import Audience
 from handlers.commands import matrix
 from handlers.commands.examples import Examples
 from handlers.commands.model import Model, Order
+from handlers.commands.sources import Shelves, Sources
 from handlers.commands.train import Start, Train, Trainable
 from handlers.commands.words import in_slack
 from handlers.inbox import Commanded, Inbox
-from handlers.mrkdwn import escape, to_plain
+from handlers.mrkdwn import escape
 from handlers.reviewing import NOT_ADMIN, Reviewing, Shown
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ class Works:
     """What the commands look into and steer; each a function of the outside part that it asks."""
 
     library_status: Callable[[], Awaitable[LibraryStatus]]
-    sources: Callable[[], Awaitable[Sequence[Source]]]
-    sync: Callable[[str], Awaitable[str]]
+    shelves: Shelves
     memory_problems: Callable[[], Awaitable[list[str]]]
     backlog: Callable[[], Awaitable[Backlog]]
     model: str
@@ -52,6 +52,7 @@ class Support:
         self._journal = journal
         self._audience = audience
         self._works = works
+        self.sources = Sources(journal, audience, reviewing, works.shelves)
         self._examples = Examples(journal, works.register, reviewing)
         self._train = Train(journal, works.register, works.trainable, works.train)
         self._model = Model(
@@ -90,7 +91,7 @@ class Support:
     def _for_admins(self) -> dict[str, Callable[[Commanded, list[str]], Awaitable[Shown]]]:
         return {
             "status": self._status,
-            "sources": self._sources,
+            "sources": self.sources.carry_out,
             "examples": self._examples.carry_out,
             "train": self._train.carry_out,
             "model": self._model.carry_out,
@@ -133,20 +134,6 @@ class Support:
         lines.append(f"✅ *Model* {escape(self._works.model)}")
         return "\n".join(lines), None
 
-    async def _sources(self, commanded: Commanded, arguments: list[str]) -> Shown:
-        if not arguments:
-            found = await self._works.sources()
-            if not found:
-                raise TellUser("No source yet. On the server: `python -m bot ingest FOLDER`")
-            lines = [
-                f"• *{escape(one.name)}* {one.documents:,} pages, {one.passages:,} passages, for {escape(one.audience)}"
-                for one in found
-            ]
-            return "\n".join([*lines, "`/support sources sync NAME` reads one again."]), None
-        if arguments[0] != "sync" or len(arguments) < 2:
-            raise TellUser("Use `/support sources` or `/support sources sync NAME`.")
-        return await self._works.sync(to_plain(" ".join(arguments[1:]))), None
-
     async def _matrix(self, commanded: Commanded, arguments: list[str]) -> Shown:
         _take_none("matrix", arguments)
         return await matrix.shown(self._works.register)
@@ -160,8 +147,13 @@ USAGE = [
 
 ADMIN_USAGE = [
     ("/support status", "health, size of the library, model, queue"),
-    ("/support sources", "lists where the documents come from"),
-    ("/support sources sync NAME", "reads a source again"),
+    ("/support sources", "lists where the documents come from, for whom, and what failed at the last sync"),
+    (
+        "/support sources add ADDRESS",
+        "reads a web site; behind it `named NAME`, `every 6h`, `for public|workspace|channel`",
+    ),
+    ("/support sources sync NAME", "reads a source again, and tells what changed"),
+    ("/support sources remove NAME", "takes a source out with its documents, once you have confirmed it"),
     ("/support examples", "shows the answers that wait for review, with buttons to approve, edit or reject them"),
     ("/support examples pages", "lists the draft pages of corrections, with their owners"),
     ("/support examples forget @PERSON", "erases what was learned from a person"),
@@ -196,7 +188,7 @@ def register(app: AsyncApp, inbox: Inbox) -> None:
                 trigger_id=command["trigger_id"],
             )
         )
-        is_long = text.strip().lower().startswith(("ask ", "sources sync"))
+        is_long = text.strip().lower().startswith("ask ")
         await ack(text="Looking in the documents…" if is_long else "")
 
     app.command("/support")(support)

@@ -30,7 +30,8 @@ PAGES = {
     "sandbox": page("Sandbox", "## Limits\n\nThe sandbox allows 5 requests per second.", url="https://docs.example/s"),
 }
 RESET = "How do I reset an API key?"
-ADMIN_COMMANDS = ["status", "sources", "sources sync pages", "examples", "examples approve ex-00000000", "model"]
+ADMIN_COMMANDS = ["status", "sources", "sources sync pages", "sources remove pages", "examples", "model"]
+ADMIN_COMMANDS += ["sources add https://docs.example/", "examples approve ex-00000000"]
 ADMIN_COMMANDS += ["examples forget <@U0NOAH>", "examples pages", "train", "train start", "train start few", "matrix"]
 ADMIN_COMMANDS += ["model gate v1", "model promote v1 override: me", "model canary v1 <#C0HELP>", "model rollback"]
 
@@ -121,7 +122,9 @@ async def test_sources_lists_the_sources_and_syncs_one(bot: RunningBot) -> None:
     assert "• *pages* 2 pages, 2 passages, for workspace" in await said_to(bot, "U0ADMIN", "sources")
     changed = PAGES["sandbox"].replace("5 requests", "6 requests")
     write_pages(bot.data_dir.parent / "pages", PAGES | {"sandbox": changed})
-    report = await said_to(bot, "U0ADMIN", "sources sync pages")
+    before = len((await bot.slack.seen("U0ADMIN"))["ephemerals"])
+    assert "I read *pages* again" in await said_to(bot, "U0ADMIN", "sources sync pages")
+    report = (await bot.slack.wait_for_ephemeral("U0ADMIN", count=before + 2))[-1]["text"]
     assert report.startswith("*pages*: 0 added, 1 changed, 1 unchanged, 0 removed, 0 failed")
     assert "6 requests" in (await answered(bot, "How many requests per second does the sandbox allow?"))["text"]
 

@@ -1,0 +1,293 @@
+"""`/support sources`: where the documents come from. What takes long is ordered here and done in line with the syncs
+that run by themselves; whoever ordered it is told how it ended. A source is shown, and touched, only by an admin who
+may read what it is for, in a place where everybody may."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from urllib.parse import quote
+
+from bot.errors import TellUser
+from bot.journal import Journal
+from bot.redacting import redact
+from bot.source_words import check_from_slack, interval, seconds_of, shown_address, without_secrets
+from bot.vocabulary import PUBLIC, WORKSPACE, Frozen, IngestReport, LastReport, Source, SourceFailure
+from handlers import blocks
+from handlers.audience import Audience
+from handlers.cards import counted
+from handlers.inbox import Commanded
+from handlers.mrkdwn import escape, to_plain
+from handlers.reviewing import Reviewing, Shown
+
+USE = (
+    "Use `/support sources`, `/support sources add ADDRESS [named NAME] [every 6h] [for public|workspace|channel]`, "
+    "`/support sources sync NAME` or `/support sources remove NAME`."
+)
+SHOWN_FAILURES = 3
+"""Of one source in the list."""
+TOLD_FAILURES = 40
+"""In the report of one sync."""
+_LINK = re.compile(r"<([^|<>]+)(?:\|[^<>]*)?>")
+
+
+class SourceOrder(Frozen):
+    """What an admin wants done with a source."""
+
+    what: Literal["add", "sync", "remove", "keep"]
+    name: str
+    address: str = ""
+    audience: str | None = None
+    """None leaves it as it was."""
+    every_s: int | None = None
+    by: str
+    channel_id: str
+    """Where it was ordered."""
+    once: str
+    """It is carried out once under this id."""
+    response_url: str | None = None
+
+    @property
+    def line(self) -> str:
+        """The line in which everything that is done with this source waits, as `bot.schedule` names it."""
+        return f"source:{quote(self.name, safe='')}" if self.what != "keep" else f"source-kept:{self.once}"
+
+
+@dataclass(frozen=True)
+class Shelves:
+    """What is done with the sources of a library; each a function of the library."""
+
+    sources: Callable[[], Awaitable[Sequence[Source]]]
+    add: Callable[[SourceOrder], Awaitable[IngestReport]]
+    sync: Callable[[str], Awaitable[IngestReport]]
+    remove: Callable[[str], Awaitable[int]]
+    order: Callable[[SourceOrder], Awaitable[None]]
+    """Queues."""
+    name_of: Callable[[str], str]
+    """Names a source by its address."""
+    opened: frozenset[str] = frozenset()
+    """What may be added beside web addresses (SLACK_SOURCES)."""
+
+
+class Sources:
+    """Carries out `/support sources`."""
+
+    def __init__(self, journal: Journal, audience: Audience, reviewing: Reviewing, shelves: Shelves) -> None:
+        self._journal, self._audience, self._reviewing, self._shelves = journal, audience, reviewing, shelves
+
+    async def carry_out(self, commanded: Commanded, arguments: list[str]) -> Shown:
+        """Does what stands behind the word, or orders it. Raises TellUser."""
+        readable = await self._reviewing.readable(commanded.user_id, commanded.channel_id)
+        match arguments:
+            case [] | ["list"]:
+                return await self._listed(readable)
+            case ["add", address, *how]:
+                return await self._add(commanded, readable, address, how), None
+            case ["sync", *words] if words:
+                source = await self._known(_name_in(words), readable)
+                await self._order(commanded, SourceOrder(what="sync", name=source.name, **_by(commanded)))
+                return f"I read *{escape(source.name)}* again{_TURN}", None
+            case ["remove", *words] if words:
+                return _asked_whether(await self._known(_name_in(words), readable), commanded)
+        raise TellUser(USE)
+
+    async def done(self, order: SourceOrder) -> Shown | None:
+        """Carries out an order, as far as whoever gave it may still give it; what there is to tell is given back, None
+        where it was told already."""
+        if await self._journal.was_done(order.once):
+            return None
+        try:
+            return await self._done(order)
+        except TellUser as error:
+            return f"*{escape(order.name)}* {escape(without_secrets(str(error)))}", None
+
+    async def _done(self, order: SourceOrder) -> Shown:
+        readable = await self._reviewing.readable(order.by, order.channel_id)
+        match order.what:
+            case "keep":
+                return f"*{escape(order.name)}* stays.", None
+            case "add":
+                await self._check_name(order.name, order.address, readable)
+                return reported(order.name, await self._shelves.add(order))
+            case "sync":
+                source = await self._known(order.name, readable)
+                return reported(order.name, await self._shelves.sync(source.name))
+            case "remove":
+                if order.name not in [one.name for one in await self._shelves.sources() if one.audience in readable]:
+                    return f"*{escape(order.name)}* is not among the sources any more.", None
+                removed = await self._shelves.remove(order.name)
+                return f"*{escape(order.name)}* is forgotten, and {counted(removed, 'page')} with it.", None
+
+    async def _listed(self, readable: frozenset[str]) -> Shown:
+        every = await self._shelves.sources()
+        shown = [one for one in every if one.audience in readable]
+        lines = [line for one in shown for line in source_lines(one)]
+        if hidden := len(every) - len(shown):
+            lines.append(
+                f"_{counted(hidden, 'source')} not shown: not everybody here may read them. Where they are for, or in "
+                "a direct message to me, they are._"
+            )
+        if not every:
+            lines = ["No source yet. `/support sources add https://…` adds a web site."]
+        return blocks.listed([*lines, "`/support sources sync NAME` reads one again, `remove NAME` takes one out."])
+
+    async def _add(self, commanded: Commanded, readable: frozenset[str], word: str, how: list[str]) -> str:
+        wanted = _wanted(how)
+        address = check_from_slack(_address_in(word), self._shelves.opened)
+        name = wanted.get("named") or self._shelves.name_of(address)
+        known = await self._check_name(name, address, readable)
+        audience = await self._audience_of(commanded.channel_id, wanted.get("for"), known)
+        every_s = seconds_of(wanted["every"]) if "every" in wanted else None
+        order = SourceOrder(
+            what="add", name=name, address=address, audience=audience, every_s=every_s, **_by(commanded)
+        )
+        await self._order(commanded, order)
+        again = "It is among the sources already. " if known else ""
+        whom = _for(audience or (known.audience if known else WORKSPACE))
+        return f"{again}I read {escape(shown_address(address))} as *{escape(name)}*, {whom}{_TURN}"
+
+    async def _audience_of(self, channel_id: str, wanted: str | None, known: Source | None) -> str | None:
+        """Says for whom a source is. What is named in a place of its own (private, shared, with guests) is for nobody
+        by default: for that place it might be too much, for everybody else, too."""
+        is_direct = channel_id.startswith("D")
+        if wanted == "channel" and not is_direct:
+            return f"channel:{channel_id}"
+        if wanted in (PUBLIC, WORKSPACE):
+            return wanted
+        if wanted == "channel":
+            raise TellUser("A direct message is no channel: say it in the channel that it is for.")
+        place = "" if is_direct else (await self._audience.of_channel(channel_id)).audience
+        if known is None and not is_direct and place != WORKSPACE:
+            raise TellUser(
+                "Say who may read it, for not everybody who is here is everybody who is there: `for channel` (who "
+                "reads here), `for workspace` (all members, no guests) or `for public` (guests and partners, too)."
+            )
+        return None
+
+    async def _check_name(self, name: str, address: str, readable: frozenset[str]) -> Source | None:
+        """Gives the source of that name, where it is this one. Raises TellUser where the name is another's, or nobody
+        may speak of it here: reading it anew would take that one's documents out, or show them."""
+        for one in await self._shelves.sources():
+            if one.name == name and (one.address != address or one.audience not in readable):
+                raise TellUser(f"The name “{escape(name)}” is taken. Give it another one: `named NAME`.")
+            if one.name == name:
+                return one
+        return None
+
+    async def _known(self, name: str, readable: frozenset[str]) -> Source:
+        """Finds a source by its name, or by what is left of it where a name looks like something secret."""
+        found = [one for one in await self._shelves.sources() if one.audience in readable]
+        named = [one for one in found if one.name == name] or [one for one in found if redact(one.name) == name]
+        if len(named) != 1:
+            raise TellUser(f"There is no source named “{escape(name[:100])}” here. `/support sources` lists them.")
+        return named[0]
+
+    async def _order(self, commanded: Commanded, order: SourceOrder) -> None:
+        if not await self._journal.was_done(order.once):
+            await self._shelves.order(order)
+
+
+_TURN = ", in its turn where it is being read right now. I tell you here when it has ended."
+
+
+def source_lines(source: Source) -> list[str]:
+    """What the list says of one source."""
+    every = f" · every {interval(source.every_s)}" if source.every_s else ""
+    synced = f" · synced {_moment(source.synced_at)}" if source.synced_at else " · never synced"
+    pages = f"{counted(source.documents, 'page')}, {counted(source.passages, 'passage')}"
+    lines = [
+        f"• *{escape(source.name)}* {pages}, {_for(source.audience)}\n"
+        f"   {escape(shown_address(source.address))}{every}{synced}"
+    ]
+    if last := source.last_report:
+        if source.tried_at and source.synced_at and source.tried_at > source.synced_at:
+            lines.append(f"   tried {_moment(source.tried_at)}, and not read")
+        elif source.synced_at:
+            lines[0] += f": {_counts(last)}"
+        lines += [f"   ⚠️ {line}" for line in _failure_lines(last.failures[:SHOWN_FAILURES])]
+        if last.failed > SHOWN_FAILURES:
+            lines.append(f"   and {counted(last.failed - SHOWN_FAILURES, 'more failure')}")
+    return ["\n".join(lines)]
+
+
+def reported(name: str, report: IngestReport) -> Shown:
+    """What one sync did."""
+    last = LastReport.of(report)
+    lines = [f"*{escape(name)}*: {_counts(last)}, in {report.seconds:.1f} s"]
+    lines += [f"• {line}" for line in _failure_lines(report.failed[:TOLD_FAILURES])]
+    if last.failed > TOLD_FAILURES:
+        lines.append(f"and {counted(last.failed - TOLD_FAILURES, 'more failure')}")
+    if report.has_emptied:
+        gone = ", ".join(escape(id) for id in report.removed_ids[:10])
+        lines.append(f"⚠️ It is *empty now*: {gone} …")
+    return blocks.listed(lines)
+
+
+def _counts(last: LastReport) -> str:
+    return (
+        f"{last.added:,} added, {last.changed:,} changed, {last.unchanged:,} unchanged, {last.removed:,} removed, "
+        f"{last.failed:,} failed"
+    )
+
+
+def _failure_lines(failures: Iterable[SourceFailure]) -> list[str]:
+    return [escape(without_secrets(f"{one.source}: {one.reason}")) for one in failures]
+
+
+def _asked_whether(source: Source, commanded: Commanded) -> Shown:
+    """Asks before a source is removed: it takes its documents along."""
+    text = (
+        f"Remove *{escape(source.name)}* ({escape(shown_address(source.address))})? "
+        f"{counted(source.documents, 'page')} would be out of the library at once, and in no answer any more."
+    )
+    buttons = [
+        blocks.button(f"Remove {counted(source.documents, 'page')}", "source_remove", source.name)
+        | {"style": "danger"},
+        blocks.button("Keep", "source_keep", source.name),
+    ]
+    return text, [blocks.section(text), {"type": "actions", "elements": buttons}]
+
+
+def _by(commanded: Commanded) -> dict[str, str]:
+    return {
+        "by": commanded.user_id,
+        "channel_id": commanded.channel_id,
+        "once": commanded.trigger_id,
+        "response_url": commanded.response_url,
+    }
+
+
+def _wanted(how: Sequence[str]) -> dict[str, str]:
+    """Reads what stands behind an address: words in pairs. Raises TellUser."""
+    wanted = dict(zip(how[::2], map(to_plain, how[1::2]), strict=False))
+    allowed = {"named", "every", "for"}
+    if len(how) % 2 or len(wanted) != len(how) // 2 or not wanted.keys() <= allowed or "" in wanted.values():
+        raise TellUser(USE)
+    if wanted.get("for", WORKSPACE) not in (PUBLIC, WORKSPACE, "channel"):
+        raise TellUser("It can be `for public`, `for workspace` or `for channel`, which is this one.")
+    if len(wanted.get("named", "")) > 100:
+        raise TellUser("A name has at most 100 characters.")
+    return wanted
+
+
+def _address_in(word: str) -> str:
+    """Reads an address as Slack delivers it: in angle brackets with a label, or as it was typed."""
+    found = _LINK.fullmatch(word)
+    return html.unescape(found[1] if found else word)
+
+
+def _name_in(words: Sequence[str]) -> str:
+    return to_plain(" ".join(words))
+
+
+def _for(audience: str) -> str:
+    kind, _, id = audience.partition(":")
+    return f"for <#{id}>" if kind == "channel" and re.fullmatch(r"[CG][A-Z0-9]+", id) else f"for {escape(audience)}"
+
+
+def _moment(when: datetime) -> str:
+    return f"{when:%d %B %Y, %H:%M} UTC"
