@@ -165,7 +165,7 @@ def evaluate(
             with progress_bar() as progress:
                 result = await evaluate_questions(
                     asked,
-                    find=thinking.library.find,
+                    find=thinking.find,
                     answer=lambda question: thinking.answer(question, SilentReply()),
                     persona=thinking.persona,
                     progress=progress,
@@ -176,7 +176,7 @@ def evaluate(
                 library = thinking.library
                 with progress_bar() as progress:
                     result["steps"] = await measure_steps(
-                        asked, find=library.find, steps=library.steps, names=library.names, progress=progress, **place
+                        asked, find=thinking.find, steps=library.steps, names=library.names, progress=progress, **place
                     )
         return result
 

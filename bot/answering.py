@@ -147,11 +147,13 @@ class _Work:
         finally:
             self.timings["find"] = _ms_since(began)
         self.timings |= {"embed": self.found.embed_ms, "search": self.found.search_ms}
+        if self.found.rewrite_ms:
+            self.timings["rewrite"] = self.found.rewrite_ms
         if self.found.is_vague:
             return self.ended("clarified", _WHICH, nearest=_nearest(self.found))
         if not self.found.hits or not self.found.is_sufficient:
             return self.declined()
-        return await self.from_passages(tuple(hit.passage for hit in self.found.hits))
+        return await self.from_passages((*(hit.passage for hit in self.found.hits), *self.found.around))
 
     async def from_passages(self, passages: tuple[Passage, ...]) -> Answer:
         """Lets the model write, and says each piece once it is checked."""

@@ -137,6 +137,9 @@ class Found(Frozen):
     """Whether the hits may be answered from: confidence at the threshold, or an identifier of the question verbatim."""
     is_vague: bool = False
     """Whether the question, the first of its thread, fits several pages about equally well."""
+    around: tuple[Passage, ...] = ()
+    """What stands before and after the best hit where its section was cut: to be read after the hits."""
+    rewrite_ms: float = 0.0
     embed_ms: float = 0.0
     search_ms: float = 0.0
 

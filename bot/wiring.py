@@ -18,7 +18,7 @@ from bot.doctor import Finding
 from bot.errors import Broken, FootnoteError, TellUser, TryAgain
 from bot.log import log, trouble
 from bot.settings import LOCAL_TEAM, Settings
-from bot.vocabulary import PUBLIC, Answer, Endpoint, Example, IngestReport, Question, TuningJob
+from bot.vocabulary import PUBLIC, Answer, Endpoint, Example, Found, IngestReport, Question, TuningJob
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bot.learning.versions.voices import Voices
     from bot.memory import Memory
     from bot.persona import Persona
+    from bot.rewriting import Rewriter
     from retrieval.library import Library
 
 PAUSE_S = 60
@@ -46,6 +47,11 @@ class Thinking:
     persona: Persona
     voices: Voices
     deadline_s: float
+    rewrite: Rewriter | None = None
+
+    async def find(self, question: Question, k: int = 5, *, without: frozenset[str] = frozenset()) -> Found:
+        """Finds passages as an answer does: a follow-up is rewritten first, where there is a model for it."""
+        return await self.library.find(question, k, without=without, rewrite=self.rewrite)
 
     async def answer(self, question: Question, reply: Reply) -> Answer:
         """Answers a question into a reply."""
@@ -53,7 +59,7 @@ class Thinking:
 
         return await answer(
             question,
-            find=self.library.find,
+            find=self.find,
             voice=await self.voices.at(question.channel_id),
             persona=self.persona,
             reply=reply,
@@ -68,6 +74,7 @@ async def open_thinking(
     """Opens library, persona and persona models. Without a register the configured model answers; without a journal
     there are no examples to show it."""
     from bot.persona import load_persona
+    from bot.rewriting import Rewriter
     from retrieval.library import open_library
 
     async with AsyncExitStack() as stack:
@@ -75,7 +82,9 @@ async def open_thinking(
         persona = load_persona(settings.persona_file)
         demonstrate = demonstrations(settings, library, journal) if journal and has_model_server(settings) else None
         voices = await stack.enter_async_context(open_voices(settings, register, demonstrate))
-        yield Thinking(library, persona, voices, settings.answer_deadline_s)
+        # Not by a tuned version: it was taught to answer, not to say what was asked.
+        rewrite = Rewriter(voices.configured.model) if settings.persona_model else None
+        yield Thinking(library, persona, voices, settings.answer_deadline_s, rewrite)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +16,15 @@ from bot.log import log
 from bot.vocabulary import Found, Hit, Passage, Question
 from retrieval.copies import newest_first, without_copies
 from retrieval.index import Index, Query
-from retrieval.questions import holds, identifiers, is_about, leaning, standalone, thread_before
+from retrieval.questions import (
+    holds,
+    identifiers,
+    is_about,
+    leaning,
+    needs_its_thread,
+    standalone,
+    thread_before,
+)
 from retrieval.spelling import mended, suspects
 from retrieval.sufficiency import READ, is_vague, signs
 
@@ -24,6 +32,8 @@ if TYPE_CHECKING:
     from retrieval.embedding import Embedder, Vectors
 
 Result = TypeVar("Result")
+Rewrite = Callable[[Question], Awaitable[str | None]]
+"""Says a follow-up so that it can be understood without its thread, or gives None; raises nothing."""
 
 STEPS = {
     "words": "words beside meaning",
@@ -33,6 +43,7 @@ STEPS = {
     "spelling": "slips mended",
     "recency": "the newer of two versions first",
     "copies": "copies read once",
+    "neighbours": "what stands around the best hit",
 }
 """What can be left out of a search, to measure what it brings."""
 _SPARE = 3
@@ -52,9 +63,21 @@ class Finder:
         self._threshold, self._calibration = threshold, calibration
 
     async def find(
-        self, question: Question, k: int, *, without: frozenset[str] = frozenset(), hidden: frozenset[str] = frozenset()
+        self,
+        question: Question,
+        k: int,
+        *,
+        without: frozenset[str] = frozenset(),
+        hidden: frozenset[str] = frozenset(),
+        rewrite: Rewrite | None = None,
     ) -> Found:
-        """Finds the `k` best passages, without some of the `STEPS`, and as if some documents were not there."""
+        """Finds the `k` best passages, without some of the `STEPS`, and as if some documents were not there. What is no
+        question without its thread is searched as `rewrite` says it, else after what its asker said before."""
+        rewrite_ms = 0.0
+        if rewrite and "follow_ups" not in without and needs_its_thread(question.text, question.history):
+            asked = time.perf_counter()
+            question = question.model_copy(update={"text": await rewrite(question) or question.text})
+            rewrite_ms = (time.perf_counter() - asked) * 1000
         text = question.text if "follow_ups" in without else standalone(question.text, question.history)
         if not text.strip() or not question.readable:
             return Found(hits=(), query=text)
@@ -76,6 +99,7 @@ class Finder:
         if "copies" not in without:
             hits = without_copies(hits)
         hits = hits[:k]
+        around = [] if "neighbours" in without else await self._around(question, hits)
         confidence, is_sufficient = self._judge(text, hits)
         return Found(
             hits=tuple(hits),
@@ -83,6 +107,8 @@ class Finder:
             confidence=confidence,
             is_sufficient=is_sufficient,
             is_vague=not question.history and is_vague(text, hits),
+            around=tuple(around),
+            rewrite_ms=rewrite_ms,
             embed_ms=(embedded - began) * 1000,
             search_ms=(time.perf_counter() - embedded) * 1000,
         )
@@ -135,9 +161,17 @@ class Finder:
         first = {hit.passage.id for hit in exact}
         return [*exact, *(hit for hit in hits if hit.passage.id not in first)]
 
+    async def _around(self, question: Question, hits: Sequence[Hit]) -> list[Passage]:
+        """The passages before and after the best one in its section, of which the chunker made several."""
+        if not hits:
+            return []
+        best, known = hits[0].passage, {hit.passage.id for hit in hits[:READ]}
+        near = await self._index.around(question.team_id, best, 1, question.readable)
+        return [one for one in near if one.section == best.section and one.id not in known and _may_show(one, question)]
+
     async def _search(self, question: Question, query: Query, k: int) -> list[Hit]:
         hits = await self._index.search(question.team_id, query, k)
-        return [hit for hit in hits if _may_be_shown(hit, question)]
+        return [hit for hit in hits if _may_show(hit.passage, question)]
 
     async def _compute(self, work: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
@@ -148,8 +182,8 @@ def _holds(passage: Passage, asked: Iterable[str]) -> bool:
     return any(holds(whole, identifier) for identifier in asked)
 
 
-def _may_be_shown(hit: Hit, question: Question) -> bool:
-    if hit.passage.audience in question.readable:
+def _may_show(passage: Passage, question: Question) -> bool:
+    if passage.audience in question.readable:
         return True
-    log.error("unreadable_hit", passage=hit.passage.id, audience=hit.passage.audience, question=question.id)
+    log.error("unreadable_hit", passage=passage.id, audience=passage.audience, question=question.id)
     return False

@@ -29,7 +29,7 @@ from bot.vocabulary import (
 )
 from retrieval.chunking import CHUNKER
 from retrieval.embedding import Embedder, open_embedder
-from retrieval.finding import STEPS, Finder
+from retrieval.finding import STEPS, Finder, Rewrite
 from retrieval.index import Index, form_of
 from retrieval.ingesting import Progress, Sync
 from retrieval.questions import identifiers
@@ -71,13 +71,14 @@ class Library:
         *,
         without: frozenset[str] = frozenset(),
         hidden: frozenset[str] = frozenset(),
+        rewrite: Rewrite | None = None,
     ) -> Found:
         """Finds the `k` best passages that everyone at the place of the question may read; to measure, without some of
-        the steps of finding, and as if some documents were not there.
+        the steps of finding, and as if some documents were not there. `rewrite` says a follow-up without its thread.
 
         Raises LibraryUnavailable when the index is down or slow.
         """
-        return await self._finder.find(question, k, without=without, hidden=hidden)
+        return await self._finder.find(question, k, without=without, hidden=hidden, rewrite=rewrite)
 
     @property
     def form(self) -> str:

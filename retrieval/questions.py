@@ -75,11 +75,15 @@ def is_about(text: str, asked: Sequence[str]) -> bool:
     return bool(asked) and len(telling_words(rest)) <= _BESIDE_A_NAME
 
 
+def needs_its_thread(question: str, history: Sequence[Turn]) -> bool:
+    """Whether a question only makes sense as a follow-up to what its asker said before."""
+    return _said_before(history) is not None and _is_elliptic(question)
+
+
 def standalone(question: str, history: Sequence[Turn]) -> str:
     """Gives a question that can be searched without its thread: as it is, or, when it only makes sense as a follow-up,
     after what its asker said last. (Before every question the thread does more harm than good.)"""
-    before = next((turn.text.strip() for turn in reversed(history) if turn.role == "user" and turn.text.strip()), None)
-    return f"{before}\n{question}" if before and _is_elliptic(question) else question
+    return f"{_said_before(history)}\n{question}" if needs_its_thread(question, history) else question
 
 
 def thread_before(history: Sequence[Turn]) -> list[str]:
@@ -97,6 +101,10 @@ def leaning(question: str) -> float:
 def telling_words(question: str) -> list[str]:
     """Gives the words that say what a question is about, in order, with repetitions."""
     return [word for word in re.findall(r"\w{2,}", question.lower()) if word not in _STOP | _EMPTY]
+
+
+def _said_before(history: Sequence[Turn]) -> str | None:
+    return next((turn.text.strip() for turn in reversed(history) if turn.role == "user" and turn.text.strip()), None)
 
 
 def _is_elliptic(question: str) -> bool:

@@ -1,0 +1,97 @@
+"""What a search does beside ranking: a follow-up is said anew, the newer of two versions comes first, and what stands
+around the best passage is read with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.settings import LOCAL_TEAM, Settings
+from bot.vocabulary import Found, Question, Turn
+from retrieval.finding import Rewrite
+from retrieval.library import Library, open_library
+
+EVERYBODY = frozenset({"public", "workspace"})
+THREAD = (
+    Turn(role="user", text="What does the audit log hold?"),
+    Turn(role="assistant", text="Who did what, and when."),
+)
+
+
+@pytest.fixture
+async def library(tmp_path: Path) -> AsyncIterator[Library]:
+    async with open_library(Settings(data_dir=tmp_path / "data")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    """A guide whose steps are too many for one passage, and some other pages."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    steps = "\n".join(
+        f"{number}. Turn valve {number} of the cooling circuit until its gauge shows {number * 10} bar, and note the "
+        "reading, the time and your name in the log book that hangs beside the door of the boiler room."
+        for number in range(1, 16)
+    )
+    (folder / "boiler.md").write_text(f"# Boiler\n\n## Starting the boiler\n\n{steps}\n\n## Cleaning\n\nOnce a year.\n")
+    (folder / "audit.md").write_text("# Audit log\n\nThe audit log is kept for 400 days and can be exported.\n")
+    (folder / "exports.md").write_text("# Exports\n\nAn export of the invoices is a CSV file.\n")
+    return folder
+
+
+async def ask(
+    library: Library, text: str, *history: Turn, rewrite: Rewrite | None = None, readable: frozenset[str] = EVERYBODY
+) -> Found:
+    question = Question(id="q", team_id=LOCAL_TEAM, text=text, readable=readable, history=history)
+    return await library.find(question, rewrite=rewrite)
+
+
+async def test_a_follow_up_is_searched_as_it_was_rewritten(library: Library, docs: Path) -> None:
+    """And only a follow-up: no model is asked about a question that is understood alone, or has no thread."""
+    seen: list[str] = []
+
+    async def rewrite(question: Question) -> str | None:
+        seen.append(question.text)
+        return "How long is the audit log kept?"
+
+    await library.ingest(LOCAL_TEAM, docs)
+    found = await ask(library, "and how long is that kept?", *THREAD, rewrite=rewrite)
+    assert found.query == "How long is the audit log kept?"
+    assert found.hits[0].passage.document_id == "audit"
+    assert found.rewrite_ms > 0
+    await ask(library, "How do I export the invoices of last year as a CSV file?", *THREAD, rewrite=rewrite)
+    await ask(library, "and that?", rewrite=rewrite)
+    assert seen == ["and how long is that kept?"]
+
+
+async def test_a_follow_up_that_nobody_rewrites_is_searched_by_rule(library: Library, docs: Path) -> None:
+    """After what its asker said before."""
+
+    async def rewrite(question: Question) -> str | None:
+        return None
+
+    await library.ingest(LOCAL_TEAM, docs)
+    found = await ask(library, "and how long is that kept?", *THREAD, rewrite=rewrite)
+    assert found.query == "What does the audit log hold?\nand how long is that kept?"
+
+
+async def test_what_stands_around_the_best_passage_is_read_with_it(library: Library, docs: Path) -> None:
+    """A list of steps that was cut goes on; another section of the page is not a part of it."""
+    await library.ingest(LOCAL_TEAM, docs)
+    found = await ask(library, "How do I turn valve 8 of the cooling circuit?")
+    best, around = found.hits[0].passage, found.around
+    read = sorted({best.position, *(hit.passage.position for hit in found.hits), *(one.position for one in around)})
+    assert {best.position - 1, best.position, best.position + 1} <= set(read)
+    assert {one.section for one in around} <= {"Starting the boiler"}
+    assert not {one.id for one in around} & {hit.passage.id for hit in found.hits}
+    assert (await ask(library, "how long is the audit log kept")).around == ()
+
+
+async def test_what_stands_around_a_passage_obeys_the_audience(library: Library, docs: Path) -> None:
+    """Nobody reads around what they may not read."""
+    await library.ingest(LOCAL_TEAM, docs, audience="group:G1")
+    found = await ask(library, "How do I turn valve 8?", readable=frozenset({"public"}))
+    assert found.hits == () and found.around == ()
