@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,8 @@ from tests.benchmarks.answering import our_share
 from tests.benchmarks.clock import TimedEmbedder
 from tests.benchmarks.corpus import COMPANY, Author, author_of, cut
 from tests.benchmarks.figures import Figure, table, write_between_marks
-from tests.benchmarks.finding import fill, find_time, looking, looking_bare
+from tests.benchmarks.finding import fill, find_times, looking, looking_bare
+from tests.benchmarks.growth import Point, draw, figures_of
 from tests.benchmarks.ingesting import ingest_rate
 from tests.benchmarks.peers import beside_peers
 from tests.benchmarks.starting import cold_start
@@ -39,7 +39,6 @@ from tests.embedded_memory import all_gone_from
 from tests.weaviate_server import SKIP_REASON, is_available, running
 
 ALPHA = Settings.model_fields["hybrid_alpha"].default
-MANY_TEAM = "T0MANY"
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,16 @@ class Size:
     """In the library that is asked, the sample company's own among them."""
     ingests: int
     """Into how many parts the others are ingested."""
-    many: int
-    """Passages in the large library."""
+    many: tuple[int, ...]
+    """Passages in the large libraries."""
     questions: int
     starts: int
     steps: int
     """Of each training run."""
 
 
-FULL = Size(passages=1_000, ingests=4, many=20_000, questions=240, starts=7, steps=8)
-QUICK = Size(passages=225, ingests=2, many=2_000, questions=24, starts=2, steps=2)
+FULL = Size(passages=1_000, ingests=4, many=(10_000, 100_000), questions=240, starts=7, steps=8)
+QUICK = Size(passages=225, ingests=2, many=(2_000,), questions=24, starts=2, steps=2)
 
 
 class Bench:
@@ -70,6 +69,7 @@ class Bench:
         self.embedder = TimedEmbedder(MiniLM())
         self.form = form_of(self.embedder.id, CHUNKER)
         self.pages: list[Page] = []
+        self.points: list[Point] = []
 
     async def run(self, with_weaviate: bool, with_tuner: bool) -> list[Figure]:
         """Measures everything, in the order of the table but for the ingest, which comes first."""
@@ -88,16 +88,17 @@ class Bench:
             journal = Journal(memory.redis, LOCAL_TEAM)
             answers = await our_share(library, self.embedder, journal, questions, self.passages)
             tell("finding")
-            finds = await self.find_embedded(library, index, author, questions)
+            await self.find_embedded(library, index, author, questions)
             if with_weaviate:
                 tell("finding in Weaviate")
-                finds += await self.find_weaviate(author, questions)
+                await self.find_weaviate(author, questions)
         all_gone_from(self.data_dir)
         tell("starting")
         starts = cold_start(self.data_dir, questions[0], self.size.starts)
         if with_tuner:
             tell("tuning")
             starts += await tuning.tune(self.folder, questions[:24], self.size.steps)
+        finds = [figure for point in self.points for figure in figures_of(point)]
         return [*answers, *finds, *ingest, *starts]
 
     @property
@@ -115,40 +116,36 @@ class Bench:
             author.write_folder(folder, (passages + number) // self.size.ingests)
         return folders
 
-    async def find_embedded(
-        self, library: Library, index: Index, author: Author, questions: Sequence[str]
-    ) -> list[Figure]:
+    async def find_embedded(self, library: Library, index: Index, author: Author, questions: Sequence[str]) -> None:
         """Looks in what was ingested, and in many more passages."""
-        await fill(index, MANY_TEAM, self.many(author))
-        look = partial(looking, library, self.embedder)
-        return [
-            *await find_time(f"{self.passages:,} passages, embedded", look(LOCAL_TEAM), questions),
-            *await find_time(f"{self.size.many:,} passages, embedded", look(MANY_TEAM), questions),
-        ]
+        for team_id, count in await self.libraries(index, author):
+            look = looking(library, self.embedder, team_id)
+            self.points.append(Point(count, "embedded", await find_times(look, questions)))
 
-    async def find_weaviate(self, author: Author, questions: Sequence[str]) -> list[Figure]:
-        """The same on Weaviate, which starts empty and is left empty."""
-        figures: list[Figure] = []
+    async def find_weaviate(self, author: Author, questions: Sequence[str]) -> None:
+        """The same on Weaviate, which starts empty and is left empty, beside its bare client."""
         with running(self.folder) as server:
             kind = WeaviateKind(server)
             await kind.clean()
             index = kind.new(self.form, self.embedder.dimensions, ALPHA)
             await fill(index, LOCAL_TEAM, self.pages)
-            await fill(index, MANY_TEAM, self.many(author))
             library, connection = self.library(index), kind.connection()
-            async with connection.use(within_s=300) as client:
-                for team_id, count in ((LOCAL_TEAM, self.passages), (MANY_TEAM, self.size.many)):
+            libraries = await self.libraries(index, author)
+            async with connection.use(within_s=3_600) as client:
+                for team_id, count in libraries:
                     look = looking(library, self.embedder, team_id)
                     bare = looking_bare(client, self.embedder, self.form, team_id, ALPHA)
-                    figures += await find_time(f"{count:,} passages, Weaviate", look, questions, bare)
+                    self.points.append(Point(count, "Weaviate", await find_times(look, questions, bare)))
             await connection.close()
             await library.close()
             await kind.clean()
-        return figures
 
-    def many(self, author: Author) -> list[Page]:
-        """Makes the large library."""
-        return list(author.pages(self.size.many, np.concatenate([page.vectors for page in self.pages])))
+    async def libraries(self, index: Index, author: Author) -> list[tuple[str, int]]:
+        """Fills the large libraries. Gives each library's team and size, the ingested one first."""
+        vectors = np.concatenate([page.vectors for page in self.pages])
+        for count in self.size.many:
+            await fill(index, f"T0MANY{count}", author.pages(count, vectors))
+        return [(LOCAL_TEAM, self.passages), *((f"T0MANY{count}", count) for count in self.size.many)]
 
 
 def tell(step: str) -> None:
@@ -165,6 +162,7 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="also beside LangChain and LlamaIndex, installed apart")
     parser.add_argument("--corpus", type=Path, metavar="FOLDER", help="for --peers: docs.jsonl and questions.jsonl")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between FILE's benchmark marks")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw how finding grows with the library, as SVG")
     arguments = parser.parse_args()
     set_up("WARNING")
     with_weaviate = arguments.weaviate == "auto" and is_available()
@@ -174,7 +172,10 @@ def main() -> None:
     if not with_tuner:
         tell("without the tuner" if arguments.tuner == "off" else tuning.SKIP_REASON)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        figures = asyncio.run(Bench(QUICK if arguments.quick else FULL, Path(folder)).run(with_weaviate, with_tuner))
+        bench = Bench(QUICK if arguments.quick else FULL, Path(folder))
+        figures = asyncio.run(bench.run(with_weaviate, with_tuner))
+    if arguments.plot:
+        draw(bench.points, arguments.plot)
     if arguments.peers and with_weaviate:
         tell("beside the peers")
         figures += beside_peers(arguments.quick, arguments.corpus)
