@@ -15,7 +15,7 @@ from bot.log import log
 class Breaker:
     """For one server; who calls it asks first, and tells afterwards how it went."""
 
-    def __init__(self, server: str, failures: int = 3, pause_s: float = 5) -> None:
+    def __init__(self, server: str, failures: int, pause_s: float) -> None:
         self._server, self._most, self._pause_s = server, failures, pause_s
         self._failures = 0
         self._opened_at = self._look_at = 0.0

@@ -5,6 +5,7 @@ document, so that a sync needs nothing outside Weaviate; it is written last: wha
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +16,7 @@ from bot.errors import Broken, LibraryUnavailable
 from bot.vocabulary import Hit, Passage, Source
 from retrieval.index import REEMBED, Page, Query, check_team, check_vectors, stale
 from retrieval.questions import identifiers
-from retrieval.weaviate_connection import Absent, Connection
+from retrieval.weaviate_connection import FORBIDDEN, Absent, Connection
 from retrieval.weaviate_schema import (
     ALIAS,
     RETURNED,
@@ -24,6 +25,7 @@ from retrieval.weaviate_schema import (
     create,
     documents_name,
     passages_name,
+    shelf,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from weaviate.collections import CollectionAsync
 
 SEARCH_TIMEOUT_S = 5
-WRITE_TIMEOUT_S = 120
+WRITE_TIMEOUT_S = 60
+AGAIN_S = 1
+"""Wait before objects that were refused are offered again."""
 ALIAS_TRUSTED_S = 5
 PER_CALL = 500
 """Ids in one filter, and objects in one page of a listing."""
@@ -102,15 +106,13 @@ class WeaviateIndex:
     async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
         check_vectors(pages, self._dimensions)
         refused: dict[str, str] = {}
-        async with self._writing() as client:
-            passages = self._passages(client, team_id)
-            owners = [page.document_id for page in pages for _ in page.passages]
-            for number, reason in (await _insert(passages, _objects(pages))).items():
-                refused[owners[number]] = reason
-            good = [page for page in pages if page.document_id not in refused]
-            await self._delete_earlier(passages, good)
-            for number, reason in (await _insert(self._documents(client, team_id), _manifest(good))).items():
-                refused[good[number].document_id] = reason
+        owners = [page.document_id for page in pages for _ in page.passages]
+        for number, reason in (await self._insert(passages_name(self._form), team_id, _objects(pages))).items():
+            refused[owners[number]] = reason
+        good = [page for page in pages if page.document_id not in refused]
+        await self._delete_earlier(team_id, good)
+        for number, reason in (await self._insert(documents_name(self._form), team_id, _manifest(good))).items():
+            refused[good[number].document_id] = reason
         return refused
 
     async def remove(self, team_id: str, source: str, document_ids: Sequence[str]) -> None:
@@ -118,13 +120,10 @@ class WeaviateIndex:
 
         for start in range(0, len(document_ids), PER_CALL):
             some = list(document_ids[start : start + PER_CALL])
-            async with self._writing() as client:
-                where = Filter.by_property("source").equal(source) & Filter.by_property("document_id").contains_any(
-                    some
-                )
-                # The passages first: a document that is still known is tried again by the next sync.
-                await _delete(self._passages(client, team_id), where)
-                await _delete(self._documents(client, team_id), where)
+            where = Filter.by_property("source").equal(source) & Filter.by_property("document_id").contains_any(some)
+            # The passages first: a document that is still known is tried again by the next sync.
+            await self._delete(passages_name(self._form), team_id, where)
+            await self._delete(documents_name(self._form), team_id, where)
 
     async def digests(self, team_id: str, source: str, document_ids: Sequence[str] | None = None) -> dict[str, str]:
         if document_ids is not None:
@@ -181,36 +180,32 @@ class WeaviateIndex:
     async def sources(self, team_id: str) -> list[Source]:
         try:
             async with self._connection.use(SEARCH_TIMEOUT_S) as client:
-                return await _sources(client, check_team(team_id))
+                return await self._sources(client, team_id)
         except Absent:
             return []
 
     async def save_source(self, team_id: str, source: Source) -> None:
+        record = {"name": source.name, "record": source.model_dump_json()}
+        refused = await self._insert(SOURCES, team_id, [_object(_source_id(source.name), record)])
+        if refused:
+            raise LibraryUnavailable(f"Weaviate did not keep the source {source.name}: {refused[0]}")
         async with self._writing() as client:
-            registry = client.collections.use(SOURCES).with_tenant(check_team(team_id))
-            record = {"name": source.name, "record": source.model_dump_json()}
-            refused = await _insert(registry, [_object(_source_id(source.name), record)])
-            if refused:
-                raise LibraryUnavailable(f"Weaviate did not keep the source {source.name}: {refused[0]}")
             if await _target(client) != passages_name(self._form):
                 await self._go_live_when_whole(client)
 
     async def forget_source(self, team_id: str, source: str) -> None:
         from weaviate.classes.query import Filter
 
-        async with self._writing() as client:
+        check_team(team_id)
+        async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
             names = sorted(await client.collections.list_all(), reverse=True)  # Passages_… before Documents_…
         for name in names:
             if name.startswith(("Passages_", "Documents_")):
-                with suppress(Absent):  # a team need not be in every form
-                    async with self._connection.use(WRITE_TIMEOUT_S) as client:
-                        collection = client.collections.use(name).with_tenant(check_team(team_id))
-                        await _delete(collection, Filter.by_property("source").equal(source))
+                await self._delete(name, team_id, Filter.by_property("source").equal(source))
         with suppress(Absent):
-            async with self._connection.use(WRITE_TIMEOUT_S) as client:
-                registry = client.collections.use(SOURCES).with_tenant(check_team(team_id))
-                await registry.data.delete_by_id(_source_id(source))
-                if await _target(client) != passages_name(self._form) and await _sources(client, team_id):
+            async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
+                await self._shelf(client, SOURCES, team_id).data.delete_by_id(_source_id(source))
+                if await _target(client) != passages_name(self._form) and await self._sources(client, team_id):
                     await self._go_live_when_whole(client)
 
     async def is_ready(self) -> bool:
@@ -223,9 +218,9 @@ class WeaviateIndex:
     async def _writing(self) -> AsyncIterator[WeaviateAsyncClient]:
         """Lends the client when the collections are there."""
         try:
-            async with self._connection.use(WRITE_TIMEOUT_S) as client:
+            async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
                 if not self._is_created:
-                    await create(client, self._form)
+                    await create(client, self._form, self._connection.keeping)
                     self._is_created = True
                 yield client
         except Absent as absent:
@@ -246,29 +241,83 @@ class WeaviateIndex:
     async def _go_live_when_whole(self, client: WeaviateAsyncClient) -> None:
         """Switches the alias to our form once every source of every team is embedded in it."""
         for team in await client.collections.use(SOURCES).tenants.get():
-            if stale(await _sources(client, team), self._form):
+            if stale(await self._sources(client, team), self._form):
                 return
         await client.alias.update(alias_name=ALIAS, new_target_collection=passages_name(self._form))
         self._live_until = 0
 
-    async def _delete_earlier(self, passages: CollectionAsync[Any, Any], pages: list[Page]) -> None:
+    async def _insert(self, name: str, team_id: str, objects: Iterable[Any]) -> dict[int, str]:
+        """Stores objects in place of those with their ids. Gives the reason by number for each that was refused.
+
+        In requests of a bounded size, each after the answer to the one before, which is all the back-pressure that it
+        takes. The server's own batching (`data.ingest`) opens a stream that ends a second after its last object, and a
+        sync comes with some hundred passages at a time: by 256 it stored 200 a second, this way 350; by 4,096 both the
+        same.
+        """
+        refused: dict[int, str] = {}
+        left = list(objects)
+        for start in range(0, len(left), PER_CALL):
+            some = dict(enumerate(left[start : start + PER_CALL], start))
+            errors = await self._offer(name, team_id, some)
+            if errors:  # what is wrong with an object is wrong again; a replica that was away may be back
+                await asyncio.sleep(AGAIN_S)
+                errors = await self._offer(name, team_id, {number: some[number] for number in errors})
+            refused |= errors
+        return refused
+
+    async def _offer(self, name: str, team_id: str, objects: Mapping[int, Any]) -> dict[int, str]:
+        from weaviate.exceptions import WeaviateInsertManyAllFailedError
+
+        numbers = list(objects)
+        async with self._writing() as client:
+            try:
+                result = await self._shelf(client, name, team_id).data.insert_many(list(objects.values()))
+            except WeaviateInsertManyAllFailedError as error:
+                if FORBIDDEN in str(error):
+                    raise
+                return dict.fromkeys(objects, str(error))
+        return {numbers[place]: each.message for place, each in result.errors.items()}
+
+    async def _delete_earlier(self, team_id: str, pages: list[Page]) -> None:
         """Takes out what documents held before; their new passages are in already, so that nobody finds nothing."""
         from weaviate.classes.query import Filter
 
         for source in {page.source for page in pages}:
             mine = [page for page in pages if page.source == source]
-            await _delete(
-                passages,
+            await self._delete(
+                passages_name(self._form),
+                team_id,
                 Filter.by_property("source").equal(source)
                 & Filter.by_property("document_id").contains_any([page.document_id for page in mine])
                 & Filter.by_property("document_digest").contains_none([page.digest for page in mine]),
             )
 
+    async def _delete(self, name: str, team_id: str, where: Any) -> None:
+        """Deletes what a filter matches, however much that is: one call takes as much as the server lets it."""
+        while True:
+            try:
+                async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
+                    result = await self._shelf(client, name, team_id).data.delete_many(where)
+            except Absent:  # a team need not be in every form
+                return
+            if result.failed:
+                raise LibraryUnavailable(f"Weaviate could not delete {result.failed} objects of {name}.")
+            if result.successful < 1_000:
+                return
+
+    async def _sources(self, client: WeaviateAsyncClient, team_id: str) -> list[Source]:
+        listed = await self._shelf(client, SOURCES, team_id).query.fetch_objects(limit=10_000)
+        found = [Source.model_validate_json(str(each.properties["record"])) for each in listed.objects]
+        return sorted(found, key=lambda source: source.name)
+
     def _passages(self, client: WeaviateAsyncClient, team_id: str) -> CollectionAsync[Any, Any]:
-        return client.collections.use(passages_name(self._form)).with_tenant(check_team(team_id))
+        return self._shelf(client, passages_name(self._form), team_id)
 
     def _documents(self, client: WeaviateAsyncClient, team_id: str) -> CollectionAsync[Any, Any]:
-        return client.collections.use(documents_name(self._form)).with_tenant(check_team(team_id))
+        return self._shelf(client, documents_name(self._form), team_id)
+
+    def _shelf(self, client: WeaviateAsyncClient, name: str, team_id: str) -> CollectionAsync[Any, Any]:
+        return shelf(client, name, check_team(team_id), self._connection.keeping)
 
 
 MOST_CHARACTERS = 2_000
@@ -282,43 +331,6 @@ async def _target(client: WeaviateAsyncClient) -> str | None:
 
 def _source_id(name: str) -> UUID:
     return uuid5(_NAMESPACE, f"source\n{name}")
-
-
-async def _sources(client: WeaviateAsyncClient, team_id: str) -> list[Source]:
-    listed = await client.collections.use(SOURCES).with_tenant(team_id).query.fetch_objects(limit=10_000)
-    found = [Source.model_validate_json(str(each.properties["record"])) for each in listed.objects]
-    return sorted(found, key=lambda source: source.name)
-
-
-async def _insert(collection: CollectionAsync[Any, Any], objects: Iterable[Any]) -> dict[int, str]:
-    """Stores objects in place of those with their ids. Gives the reason by number for each that was refused.
-
-    In requests of a bounded size rather than by `data.ingest`: its stream ends a second after its last object, and a
-    sync comes with some hundred objects at a time.
-    """
-    from weaviate.exceptions import WeaviateInsertManyAllFailedError
-
-    refused: dict[int, str] = {}
-    left = list(objects)
-    for start in range(0, len(left), PER_CALL):
-        some = left[start : start + PER_CALL]
-        try:
-            result = await collection.data.insert_many(some)
-        except WeaviateInsertManyAllFailedError as error:
-            refused |= {start + number: str(error) for number in range(len(some))}
-        else:
-            refused |= {start + number: each.message for number, each in result.errors.items()}
-    return refused
-
-
-async def _delete(collection: CollectionAsync[Any, Any], where: Any) -> None:
-    """Deletes what a filter matches, however much that is: one call takes as much as the server lets it."""
-    while True:
-        result = await collection.data.delete_many(where)
-        if result.failed:
-            raise LibraryUnavailable(f"Weaviate could not delete {result.failed} objects of {collection.name}.")
-        if result.successful < 1_000:
-            return
 
 
 def _objects(pages: Sequence[Page]) -> Iterator[Any]:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 LEAST_VERSION = (1, 36)  # aliases came with 1.32; what is older than 1.36 gets no fixes any more
 CONNECT_TIMEOUT_S = 5
+FAILURES = 3
+"""In a row, after which it is left alone."""
+PAUSE_S = 5
+"""Between two looks whether it is back."""
+FORBIDDEN = "forbidden action"
 _ABSENT = ("tenant not found", "could not find class")
 
 
@@ -46,9 +51,11 @@ class Connection:
     ) -> None:
         self.address, self.keeping = url, keeping
         http, grpc = _endpoint(url, "WEAVIATE_URL"), _grpc_endpoint(url, grpc_url)
+        if http[:2] == grpc[:2]:
+            raise TellUser(f"WEAVIATE_URL and WEAVIATE_GRPC_URL are both {url}: gRPC has a port of its own.")
         self._writing = _Line(url, http, grpc, "WEAVIATE_API_KEY", key)
         self._reading = _Line(url, http, grpc, "WEAVIATE_READ_API_KEY", read_key) if read_key else self._writing
-        self._breaker = Breaker(f"Weaviate at {url}")
+        self._breaker = Breaker(f"Weaviate at {url}", FAILURES, PAUSE_S)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -216,7 +223,7 @@ def _told(error: BaseException, line: _Line) -> FootnoteError | Absent:
         return _Outage(f"{server} does not answer: {words}")
     if status == 401:
         return Broken(f"{server} refuses us: it does not know the key in {line.setting}. {words}")
-    if status == 403:
+    if status == 403 or FORBIDDEN in words:
         return Broken(f"{server} refuses us: the key in {line.setting} lacks a right. {words}")
     if status == 422:
         return Broken(f"{server} refuses what we asked: {words}")

@@ -69,7 +69,7 @@ async def create(client: WeaviateAsyncClient, form: str, keeping: Keeping = Keep
             try:
                 await _create(client, name, properties, keeping, has_vectors=name == passages_name(form))
             except UnexpectedStatusCodeError as error:
-                if "not enough" in str(error) and "replicas" in str(error):
+                if "enough weaviate nodes" in str(error):
                     raise TellUser(
                         f"WEAVIATE_REPLICATION_FACTOR={keeping.replicas} needs as many nodes, which this Weaviate does "
                         f"not have: add nodes, or set a smaller one. It says: {error}"

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KEY = "a-key-for-tests"
+"""Of a user who may do everything."""
+OTHER_KEYS = {"reader": "a-key-to-read-with", "writer": "a-key-to-write-with"}
+"""Of users who may do nothing until a test lets them."""
 START_S = 60
 SKIP_REASON = "no Weaviate: set WEAVIATE_TEST_URL, or put a weaviate-server binary on PATH"
 
@@ -102,8 +105,10 @@ def running(folder: Path) -> Iterator[Server]:
         "AUTOSCHEMA_ENABLED": "false",
         "AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED": "false",
         "AUTHENTICATION_APIKEY_ENABLED": "true",
-        "AUTHENTICATION_APIKEY_ALLOWED_KEYS": KEY,
-        "AUTHENTICATION_APIKEY_USERS": "tests",
+        "AUTHENTICATION_APIKEY_ALLOWED_KEYS": ",".join((KEY, *OTHER_KEYS.values())),
+        "AUTHENTICATION_APIKEY_USERS": ",".join(("tests", *OTHER_KEYS)),
+        "AUTHORIZATION_RBAC_ENABLED": "true",
+        "AUTHORIZATION_RBAC_ROOT_USERS": "tests",
         "LOG_LEVEL": "warning",
     }
     try:
