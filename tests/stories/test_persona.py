@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,15 @@ def test_the_prompt_answers_from_the_context_only() -> None:
     assert "only" in system["content"] and "do not contain enough information" in system["content"]
     assert "[1] API keys › Reset\nSelect **Regenerate**." in user["content"]
     assert user["content"].endswith("Question: How do I reset it?")
+
+
+def test_a_model_sees_how_old_a_passage_is() -> None:
+    """So that it can follow the newer of two that contradict each other; where nothing is known, nothing is said."""
+    dated = KEYS.model_copy(update={"updated_at": datetime(2026, 5, 4, 3, 2, tzinfo=UTC)})
+    system, user = messages(PERSONA, "q", [dated, KEYS])
+    assert "[1] API keys › Reset (updated 2026-05-04)\n" in user["content"]
+    assert "[2] API keys › Reset\n" in user["content"]
+    assert "updated last" in system["content"]
 
 
 def test_passages_are_fenced_by_a_marker_that_no_page_can_know() -> None:
