@@ -1,5 +1,6 @@
 """Sources that are synced by themselves. Every worker looks now and then which are due, and queues them; the queue sees
-to it that one source is synced by one worker at a time, and that a killed worker's sync is taken up by another.
+to it that one source is synced by one worker at a time, and that a killed worker's sync is taken up by another. Large
+sources are read by all workers together (`bot.spreading`).
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ class Schedule:
         self,
         queue: Queue,
         due: Callable[[], Awaitable[list[str]]],
-        sync: Callable[[str], Awaitable[IngestReport]],
+        sync: Callable[[str], Awaitable[IngestReport | None]],
         look_s: float = LOOK_S,
     ) -> None:
+        """`sync` gives no report of a source that goes on being read."""
         self._queue, self._due, self._sync, self._look_s = queue, due, sync, look_s
 
     @property
@@ -45,17 +47,13 @@ class Schedule:
         except TellUser as error:
             log.warning("source_not_read", source=name, cause=str(error))
             return
-        log.info("source_synced", source=name, **report.model_dump(exclude={"failed"}), failed=len(report.failed))
-        for failure in report.failed[:NAMED_IN_LOG]:
-            log.warning("document_not_read", source=name, place=failure.source, reason=failure.reason)
-        if report.has_emptied:
-            log.warning("source_emptied", source=name, removed=report.removed_ids[:NAMED_IN_LOG])
+        if report:
+            log_report(name, report)
 
     async def look(self) -> None:
         """Queues what is due."""
         for name in await self._due():
-            key = quote(name, safe="")
-            await self._queue.add("sync", name, key=f"sync:{key}", thread=f"source:{key}")
+            await order(self._queue, name)
 
     async def keep(self) -> None:
         """Looks again and again, until it is cancelled."""
@@ -65,3 +63,18 @@ class Schedule:
             except TryAgain as error:
                 log.warning("schedule_not_kept", cause=str(error), again_in_s=self._look_s)
             await asyncio.sleep(self._look_s)
+
+
+async def order(queue: Queue, name: str) -> None:
+    """Queues the sync of a source, unless it waits already."""
+    key = quote(name, safe="")
+    await queue.add("sync", name, key=f"sync:{key}", thread=f"source:{key}")
+
+
+def log_report(name: str, report: IngestReport) -> None:
+    """Logs what a sync did."""
+    log.info("source_synced", source=name, **report.model_dump(exclude={"failed"}), failed=len(report.failed))
+    for failure in report.failed[:NAMED_IN_LOG]:
+        log.warning("document_not_read", source=name, place=failure.source, reason=failure.reason)
+    if report.has_emptied:
+        log.warning("source_emptied", source=name, removed=report.removed_ids[:NAMED_IN_LOG])

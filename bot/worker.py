@@ -154,9 +154,9 @@ class Queue:
 
 
 @asynccontextmanager
-async def open_queue(redis_url: str, journal: Journal) -> AsyncIterator[Queue]:
-    """Opens the queue of the journal's team."""
+async def open_queue(redis_url: str, journal: Journal, name: str = "") -> AsyncIterator[Queue]:
+    """Opens the queue of the journal's team; one with a name is another queue, for work that nobody waits for."""
     from docket import Docket
 
-    async with Docket(name=f"footnote-{journal.team_id}", url=redis_url) as docket:
+    async with Docket(name=f"footnote-{journal.team_id}{name and f'-{name}'}", url=redis_url) as docket:
         yield Queue(docket, journal)
