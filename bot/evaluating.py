@@ -205,8 +205,8 @@ def _scores(asked: Asked, found: Sequence[str], answered: Answer, persona: Perso
     if behaviour in ("answer", "answer_partially"):
         scores["wrongly_declined"] = float(answered.status in ("declined", "clarified", "chitchat"))
         quotes = "\n".join(citation.quote for citation in answered.citations)
-        if wanted := _words("\n".join(asked.evidence)):
-            scores["evidence_covered"] = len(wanted & _words(quotes)) / len(wanted)
+        if wanted := content_words("\n".join(asked.evidence)):
+            scores["evidence_covered"] = len(wanted & content_words(quotes)) / len(wanted)
         if asked.answer and (keys := _keys(asked.answer)):
             scores["key_numbers"] = len(keys & _keys(f"{answered.text}\n{quotes}")) / len(keys)
     if answered.status == "answered":
@@ -230,7 +230,8 @@ def ranking(gold: set[str], found: Sequence[str]) -> dict[str, float]:
     }
 
 
-def _words(text: str) -> set[str]:
+def content_words(text: str) -> set[str]:
+    """Gives the words of a text that tell something, as stems."""
     return {stem(token) for token in read(text).tokens if token not in STOP}
 
 

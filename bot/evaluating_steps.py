@@ -10,13 +10,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from bot.claims import STOP
-from bot.evaluating import Asked, interval, ranking
+from bot.evaluating import Asked, content_words, interval, ranking
 from bot.progress import Progress
 from bot.vocabulary import WORKSPACE, Found, Question
 
-FIGURES = ("hit@1", "hit@5", "mrr")
+FIGURES = ("hit@1", "hit@5", "mrr", "read")
+"""`read` is the share of the words of the evidence, else of the answer, that stand in the passages an answer is written
+from: finding the page is not enough."""
 _MADE = {"slips": "two slips each", "codes": "asked for each"}
 _PASSAGES = 40
+_READ = 5
 _SEEN = 10
 """Passages of each question whose codes are asked for."""
 _FEW = 3
@@ -68,20 +71,22 @@ async def measure_steps(
                 readable=readable(asked.audience or audience),
                 history=asked.history,
             )
-            hits = (await find(question, _PASSAGES, without=without)).hits
+            found = await find(question, _PASSAGES, without=without)
+            hits = found.hits
             for hit in hits[:_SEEN]:
                 pages[hit.passage.document_id] = pages.get(hit.passage.document_id, "") + f"\n{hit.passage.text}"
             documents = list(dict.fromkeys(hit.passage.document_id for hit in hits))
-            scored.append(ranking(set(asked.gold_doc_ids), documents))
+            scored.append(ranking(set(asked.gold_doc_ids), documents) | _read(asked, found))
         return scored
 
     async def row(title: str, some: Sequence[Asked], step: str, whole: list[dict[str, float]]) -> dict[str, Any]:
         less = await scores(some, f"without {title}", frozenset({step}))
         pairs = list(zip(whole, less, strict=True))
+        known = {figure: [pair for pair in pairs if figure in pair[0]] for figure in FIGURES}
         return {
             "title": title,
-            "with": {figure: interval(ours[figure] for ours, _ in pairs) for figure in FIGURES},
-            "gain": {figure: interval(ours[figure] - theirs[figure] for ours, theirs in pairs) for figure in FIGURES},
+            "with": {name: interval(ours[name] for ours, _ in known[name]) for name in FIGURES},
+            "gain": {name: interval(ours[name] - theirs[name] for ours, theirs in known[name]) for name in FIGURES},
         }
 
     whole = await scores(known, "all steps", frozenset())
@@ -96,6 +101,13 @@ async def measure_steps(
             measured[name] = await row(title, some, step, await scores(some, title, frozenset()))
     progress(1, 1, "")
     return measured
+
+
+def _read(asked: Asked, found: Found) -> dict[str, float]:
+    wanted = content_words("\n".join(asked.evidence) or asked.answer or "")
+    passages = [*(hit.passage for hit in found.hits[:_READ]), *found.around]
+    held = content_words("\n".join(f"{one.title}\n{one.section}\n{one.text}" for one in passages))
+    return {"read": len(wanted & held) / len(wanted)} if wanted else {}
 
 
 def _of_codes(pages: Mapping[str, str], names: Callable[[str], Sequence[str]]) -> list[Asked]:
@@ -138,13 +150,13 @@ def print_steps(measured: Mapping[str, Mapping[str, Any]]) -> None:
     table.add_column("step")
     for figure in FIGURES:
         table.add_column(figure, justify="right", style="bold")
-        table.add_column("gain", justify="right")
+        table.add_column("gain\n95 % interval", justify="right", no_wrap=True)
     for row in measured.values():
         cells = [row["title"]]
         for figure in FIGURES:
             gain = row["gain"][figure]
             if row["with"][figure]["n"]:
                 cells.append(f"{row['with'][figure]['value']:.3f}")
-                cells.append(f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})")
+                cells.append(f"{gain['value']:+.3f}\n{gain['low']:+.3f} to {gain['high']:+.3f}")
         table.add_row(*cells)
     Console().print(table)

@@ -279,6 +279,32 @@ async def test_a_step_is_worth_what_is_missed_without_it() -> None:
     assert slipped == {"webhooks", "payments", misspelt("webhooks"), misspelt("payments")}
 
 
+async def test_a_step_may_bring_words_of_the_answer_instead_of_pages() -> None:
+    """What is read beside the hits counts; a question without evidence or answer does not."""
+
+    async def find(question: Question, k: int, /, *, without: frozenset[str]) -> Found:
+        hits = (Hit(passage=passage("d0").model_copy(update={"text": "Open the valve"}), score=1, certainty=0.9),)
+        more = passage("d0", 1).model_copy(update={"text": "and close the door"})
+        return Found(hits=hits, query="", around=() if "neighbours" in without else (more,))
+
+    measured = await measure_steps(
+        [
+            Asked(id="1", question="a", gold_doc_ids=("d0",), answer="Open the valve, close the door."),
+            Asked(id="2", question="b", gold_doc_ids=("d0",), answer="Nothing of it", evidence=("Open valve",)),
+            Asked(id="3", question="c", gold_doc_ids=("d0",)),
+        ],
+        find=find,
+        steps={"neighbours": "what stands around"},
+        names=lambda text: (),
+        team_id="T",
+        readable=lambda place: frozenset({place}),
+    )
+    row = measured["neighbours"]
+    assert (row["with"]["read"]["value"], row["with"]["read"]["n"]) == (1.0, 2)
+    assert row["gain"]["read"]["value"] == 0.25
+    assert row["gain"]["hit@1"]["value"] == 0.0
+
+
 async def test_codes_on_the_pages_are_asked_for() -> None:
     """What the step for codes brings is measured with a question for each code that few of the found pages hold."""
     asked: set[str] = set()
