@@ -142,7 +142,7 @@ class Bench:
 
     async def libraries(self, index: Index, author: Author) -> list[tuple[str, int]]:
         """Fills the large libraries. Gives each library's team and size, the ingested one first."""
-        vectors = np.concatenate([page.vectors for page in self.pages])
+        vectors = np.concatenate([page.vectors for page in self.pages])  # the company's come first
         for count in self.size.many:
             await fill(index, f"T0MANY{count}", author.pages(count, vectors))
         return [(LOCAL_TEAM, self.passages), *((f"T0MANY{count}", count) for count in self.size.many)]

@@ -49,10 +49,16 @@ class Author:
 
     sentences: Sequence[str]
     random: random.Random
+    homes: dict[str, int]
+    """Of each sentence the number of a passage that it stands in."""
 
     def paragraph(self) -> str:
         """About as long as the company's own passages are, and never so long that it is cut."""
-        return " ".join(self.random.sample(self.sentences, self.random.randint(3, 4)))
+        return " ".join(self.choice())
+
+    def choice(self) -> list[str]:
+        """Some sentences in any order."""
+        return self.random.sample(self.sentences, self.random.randint(3, 4))
 
     def heading(self) -> str:
         return " ".join(self.random.choice(self.sentences).rstrip(".").split()[:5])
@@ -75,12 +81,14 @@ class Author:
         return asked
 
     def pages(self, count: int, vectors: Vectors) -> Iterator[Page]:
-        """Gives documents with `count` passages in all, whose vectors are mixtures of the given ones."""
+        """Gives documents with `count` passages in all. The vector of each is a mixture of those of the passages that
+        its sentences are from: a row of `vectors` for each passage that the author knows."""
         drawn = np.random.default_rng(self.random.randrange(2**32))
         for first in range(0, count, PASSAGES_OF_A_PAGE):
             size = min(PASSAGES_OF_A_PAGE, count - first)
-            weights = drawn.dirichlet((0.5, 0.5, 0.5), size)
-            mixed = np.einsum("pt,ptd->pd", weights, vectors[drawn.integers(len(vectors), size=(size, 3))])
+            paragraphs = [self.choice() for _ in range(size)]
+            homes = [[self.homes[sentence] for sentence in paragraph] for paragraph in paragraphs]
+            mixed = np.stack([drawn.dirichlet([2.0] * len(home)) @ vectors[home] for home in homes])
             mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
             document_id, title = f"made/page-{first}", self.heading()
             passages = [
@@ -91,12 +99,12 @@ class Author:
                     title=title,
                     section=self.heading(),
                     url=f"https://docs.heronpost.example/{document_id}",
-                    text=self.paragraph(),
+                    text=" ".join(paragraph),
                     audience="workspace",
                     position=position,
                     document_digest=document_id,
                 )
-                for position in range(size)
+                for position, paragraph in enumerate(paragraphs)
             ]
             yield Page("made", document_id, document_id, passages, mixed.astype(np.float32))
 
@@ -113,8 +121,8 @@ def pages_of(passages: Sequence[Passage], vectors: Vectors) -> Iterator[Page]:
 
 def author_of(passages: Sequence[Passage]) -> Author:
     """Gives an author who knows the sentences of these passages."""
-    sentences = dict.fromkeys(sentence for passage in passages for sentence in SENTENCE.findall(passage.text))
-    return Author(list(sentences), random.Random(20_261_122))
+    homes = {sentence: number for number, one in enumerate(passages) for sentence in SENTENCE.findall(one.text)}
+    return Author(list(homes), random.Random(20_261_122), homes)
 
 
 _OPENINGS = ("What does it mean that", "Is it true that", "Where do I read more on", "How is it that", "Who says that")
