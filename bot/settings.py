@@ -77,6 +77,11 @@ class Settings(BaseModel):
         description="Beginnings of addresses, with commas between, that admins may add in Slack beside web addresses, "
         "as `s3://handbook/` or `github://acme:`; they are read with the server's keys",
     )
+    shared_folders: frozenset[str] = Field(
+        frozenset(),
+        description="Folders, with commas between, that are the same on every worker's machine: what is large in them "
+        "is read by all workers together",
+    )
     embedding_model: str = Field(
         "minilm",
         description="`minilm` (in the core), or a sentence-transformers name or folder (extra `embeddings`)",
@@ -138,7 +143,13 @@ class Settings(BaseModel):
         return cls.model_validate({name: value for name, value in given.items() if value})
 
     @field_validator(
-        "admin_users", "trusted_voters", "trainable_providers", "intranet_hosts", "slack_sources", mode="before"
+        "admin_users",
+        "trusted_voters",
+        "trainable_providers",
+        "intranet_hosts",
+        "slack_sources",
+        "shared_folders",
+        mode="before",
     )
     @classmethod
     def split_commas(cls, value: object) -> object:
