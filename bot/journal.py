@@ -68,6 +68,7 @@ class Journal:
     def __init__(self, redis: Redis, team_id: str, *, retention_days: int = 30) -> None:
         self.team_id = team_id
         self.redis = redis
+        self.retention_days = retention_days
         self._ttl_s = retention_days * 86_400
         self._parsed: dict[str, tuple[str, Example]] = {}
 

@@ -163,7 +163,7 @@ def consent(question_id: str) -> list[Block]:
     ]
 
 
-def home(bot_name: str, commands: Iterable[tuple[str, str]]) -> Block:
+def home(bot_name: str, commands: Iterable[tuple[str, str]], retention_days: int) -> Block:
     """The bot's Home tab."""
     lines = "\n".join(f"`{command}` {text}" for command, text in commands)
     return {
@@ -173,7 +173,7 @@ def home(bot_name: str, commands: Iterable[tuple[str, str]]) -> Block:
             section(WELCOME),
             section(f"*Commands*\n{lines}"),
             {"type": "divider"},
-            section(PRIVACY),
+            section(privacy(retention_days)),
         ],
     }
 
@@ -190,13 +190,18 @@ CONSENT = (
     "take back your 👍, delete your question, or ask an admin to forget your examples."
 )
 
-PRIVACY = (
-    "*What I store.* Your question with secrets and e-mail addresses replaced, my answer, and your 👍 or 👎 with what "
-    "you say was wrong, for a limited time. A 👍 on an answer in a channel proposes question and answer as a training "
-    "example, which an admin reviews; so does a better answer that you send with a 👎. From direct messages and "
-    "private answers nothing becomes an example, unless you are asked below your 👍 and agree.\n"
-    "*How to object.* Delete your question: my answer and its example go with it. Take back your 👍 (remove the "
-    "reaction, or press 👎): the proposal goes with it. To have everything forgotten that was learned from you, ask an "
-    "admin of this workspace, who can do it at once.\n"
-    "My answers are automated and may be wrong: check the sources."
-)
+
+def privacy(retention_days: int) -> str:
+    """What the bot stores, for how long, and how to object."""
+    days = f"{retention_days:,} day{'' if retention_days == 1 else 's'}"
+    return (
+        "*What I store.* Your question with secrets and e-mail addresses replaced, my answer, and your 👍 or 👎 with "
+        f"what you say was wrong, for {days}; what became an example, for as long as it is one. A 👍 on an answer in a "
+        "channel proposes question and answer as a training example, which an admin reviews; so does a better answer "
+        "that you send with a 👎. From direct messages and private answers nothing becomes an example, unless you are "
+        "asked below your 👍 and agree.\n"
+        "*How to object.* Delete your question: my answer and its example go with it. Take back your 👍 (remove the "
+        "reaction, or press 👎): the proposal goes with it. To have everything forgotten that was learned from you, "
+        "ask an admin of this workspace, who can do it at once.\n"
+        "My answers are automated and may be wrong: check the sources."
+    )

@@ -112,7 +112,7 @@ class Desk:
         entry = await self._journal.entry(question_id)
         if entry is None:
             return
-        await self._journal.withdraw(question_id)  # first, for Slack may be away, or say no for good
+        await examples.withdraw(self._journal, question_id)  # first, for Slack may be away, or say no for good
         posted = [entry.reply_ts] if entry.reply_ts else []
         if not posted:
             with _taking_no(question_id):
@@ -208,7 +208,7 @@ class Desk:
     async def home(self, payload: str) -> None:
         """Draws the Home tab."""
         opened = Opened.model_validate_json(payload)
-        view = blocks.home(self._bot_name, self._support.usage(is_admin=False))
+        view = blocks.home(self._bot_name, self._support.usage(is_admin=False), self._journal.retention_days)
         await call(self._client.views_publish(user_id=opened.user_id, view=view))
 
     async def _question(self, asked: Asked) -> Question | None:
@@ -243,7 +243,8 @@ class Desk:
         """Says once to everyone who writes to the bot directly what it is and what it stores."""
         if not await self._journal.meets(asked.user_id):
             return
-        text = f"Hello, I am {self._bot_name}. {blocks.WELCOME}\n\n{blocks.PRIVACY}"
+        stored = blocks.privacy(self._journal.retention_days)
+        text = f"Hello, I am {self._bot_name}. {blocks.WELCOME}\n\n{stored}"
         metadata = {"event_type": "footnote_introduction", "event_payload": {}}
         try:
             await call(self._client.chat_postMessage(channel=asked.channel_id, text=text, metadata=metadata))

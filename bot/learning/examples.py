@@ -21,6 +21,7 @@ from bot.vocabulary import WORKSPACE, Example, ExampleStatus, Verdict
 __all__ = [
     "WANTED", "Rules", "Standing", "consent", "correct", "edit", "forget_person", "keep", "may_be_read",
     "progress", "progress_of", "proposed", "question_changed", "recheck", "refuse", "review", "seen_by", "trainable",
+    "withdraw",
 ]  # fmt: skip
 
 WANTED = 500
@@ -90,10 +91,18 @@ async def _hold_to_consent(journal: Journal, entry: Entry, verdicts: Iterable[Ve
     await _revoke(journal, revoked)
 
 
-async def _revoke(journal: Journal, ids: Iterable[str]) -> None:
+async def _revoke(journal: Journal, ids: Iterable[str], what: str = "example revoked") -> None:
     there = [id for id in ids if await journal.example(id)]
     if there:
-        await erase(journal, there, "example revoked")
+        await erase(journal, there, what)
+
+
+async def withdraw(journal: Journal, question_id: str) -> None:
+    """Forgets a question that was deleted, its answer, and all that was made of it; which datasets and versions have
+    seen that is noted. Raises TryAgain."""
+    ids = [example_id(question_id), example_id(question_id, is_correction=True)]
+    await _revoke(journal, ids, "question deleted")
+    await journal.withdraw(question_id)
 
 
 async def refuse(journal: Journal, entry: Entry, user_id: str) -> None:

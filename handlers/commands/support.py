@@ -106,7 +106,7 @@ class Support:
         raise TellUser("Write your question behind it: `/support ask How do I reset my API key?`")
 
     async def _privacy(self, commanded: Commanded, arguments: list[str]) -> Shown:
-        return blocks.PRIVACY, None
+        return blocks.privacy(self._journal.retention_days), None
 
     async def _status(self, commanded: Commanded, arguments: list[str]) -> Shown:
         _take_none("status", arguments)

@@ -200,6 +200,20 @@ async def test_consent_is_taken_back_with_the_thumb_whatever_an_admin_decided(
     assert (note.what, note.version) == ("example revoked", "v1") and "digest" in note.reason
 
 
+async def test_a_deleted_question_names_what_has_seen_its_example(journal: Journal, register: Register) -> None:
+    """The example goes with the question; the datasets and models that it went into are noted."""
+    entry = await said(journal, asked())
+    await liked(journal, entry)
+    (example,) = await journal.examples()
+    await trained_on(register, example.id)
+    await examples.withdraw(journal, entry.asked.id)
+    assert await journal.examples() == []
+    (note,) = await register.decisions()
+    assert (note.what, note.version) == ("question deleted", "v1") and "digest" in note.reason
+    await examples.withdraw(journal, entry.asked.id)
+    assert len(await register.decisions()) == 1, "a second delivery has nothing left to tell"
+
+
 async def test_a_no_leaves_nothing_of_a_private_answer(journal: Journal, register: Register, memory: Memory) -> None:
     """Neither the correction nor its facts; a no of somebody else is none."""
     entry = await said(journal, asked(channel_id="D0MAYA", kind="direct"))

@@ -82,7 +82,8 @@ async def test_everybody_may_ask_for_help_and_privacy(bot: RunningBot) -> None:
     assert "/support ask" in help_for_member and "/support status" not in help_for_member
     assert "/support status" in await said_to(bot, "U0ADMIN", "help")
     assert await said_to(bot, "U0MAYA", "") == help_for_member
-    assert "How to object" in await said_to(bot, "U0GUEST", "privacy")
+    privacy = await said_to(bot, "U0GUEST", "privacy")
+    assert "How to object" in privacy and "for 30 days" in privacy
 
 
 async def test_a_private_question_is_answered_to_its_asker_alone(bot: RunningBot) -> None:
