@@ -72,9 +72,9 @@ def outcome(example: Example, progress: str = "") -> str:
     return f"{done}\n`{example.id}` {escape(example.question[:200])}"
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """A number with its noun; `nouns` where more of them take more than an s."""
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
 
 
 def origin(example: Example) -> str:

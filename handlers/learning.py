@@ -29,6 +29,10 @@ from handlers.reviewing import Reviewing
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
 
+UNAGREED = (
+    "I noted what was wrong. Your better answer stays between us: unless you agree below, nothing becomes of it, and "
+    "it is gone after a week."
+)
 GONE = "That question and its answer are no longer there."
 TOLD_S = 30 * 86_400
 
@@ -84,7 +88,8 @@ class Learning:
         example = await examples.consent(self._journal, entry, consented.user_id, self._rules)
         if example is None:
             return "I made no example of it: you have taken back your 👍, or it rests on pages for few people only."
-        return f"Thank you. {_proposed(example.status)} You can take it back at any time, as I said."
+        became = _became_of(example) if example.origin == "correction" else f"Thank you. {_proposed(example.status)}"
+        return f"{became} You can take it back at any time, as I said."
 
     async def correct(self, payload: str) -> None:
         """Keeps what was wrong with an answer, and makes an example of the better one."""
@@ -128,7 +133,7 @@ class Learning:
             readable=readers.labels,
             rules=self._rules,
         )
-        return _became_of(example), entry.asked.is_private
+        return (UNAGREED if entry.asked.is_private else _became_of(example)), entry.asked.is_private
 
     async def apologise_for_correction(self, payload: str) -> None:
         """Tells somebody that a correction was lost."""

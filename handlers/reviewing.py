@@ -11,6 +11,8 @@ import structlog
 from bot.errors import LibraryUnavailable, TellUser
 from bot.journal import Journal
 from bot.learning import examples
+from bot.learning.judging import words_of
+from bot.learning.versions.register import Register
 from bot.vocabulary import Example, ExampleStatus
 from handlers import blocks, cards
 from handlers.actions.review import Pressed
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
 
 NOT_ADMIN = "That is for admins of this workspace. Ask one of them, or try `/support help`."
+SEEN_S = 86_400
+"""How long it is known in which words somebody was shown an example."""
 STATUSES: dict[str, ExampleStatus] = {"approve": "approved", "reject": "rejected"}
 
 log = structlog.get_logger()
@@ -46,6 +50,7 @@ class Reviewing:
         """`recheck` brings the examples in line with the library of today."""
         self._client, self._journal, self._audience, self._rules = client, journal, audience, rules
         self._recheck = recheck
+        self._register = Register(journal.redis, journal.team_id)
 
     async def readable(self, user_id: str, channel_id: str) -> frozenset[str]:
         """Gives what an admin may be shown at a place: what both the admin and everybody there may read. Raises
@@ -57,7 +62,7 @@ class Reviewing:
             return person.labels
         return person.labels & (await self._audience.of_channel(channel_id)).labels
 
-    async def page(self, readable: frozenset[str], after: str = "") -> Shown:
+    async def page(self, viewer: str, readable: frozenset[str], after: str = "") -> Shown:
         """Shows the examples that wait, oldest first: the first ones, or those after a certain one."""
         if not after:
             try:
@@ -71,14 +76,33 @@ class Reviewing:
         if not rest:
             text = f"No {'more examples wait' if after else 'example waits'} for review ({_progress(every)})."
             return f"{text} A 👍 on an answer in a channel makes one.", None
+        await self._note_seen(viewer, rest[: cards.CARDS])
         return _drawn(rest[: cards.CARDS], waiting, _progress(every))
 
-    async def decide(
+    async def decide_by_id(self, id: str, verb: str, reviewer: str, readable: frozenset[str]) -> Example:
+        """Approves or rejects an example that somebody names. Raises TellUser when that cannot be, or when it has other
+        words by now than this very person was shown."""
+        words = await self._register.call(self._register.redis.hget(self._seen_by(reviewer), id))
+        return await self._decide(id, verb, reviewer, readable, words)
+
+    async def _decide(
         self, id: str, verb: str, reviewer: str, readable: frozenset[str], words: str | None = None
     ) -> Example:
-        """Approves or rejects an example. Raises TellUser when that cannot be, or it is not in these words any more."""
         status = STATUSES[verb]
         return await examples.review(self._journal, id, status, reviewer, readable, self._rules.persona, words)
+
+    async def _note_seen(self, viewer: str, shown: Iterable[Example]) -> None:
+        """Notes in which words somebody was shown examples."""
+        key, waiting = self._seen_by(viewer), [one for one in shown if one.status == "candidate"]
+        if waiting:
+            async with self._register.redis.pipeline(transaction=True) as pipe:
+                for one in waiting:
+                    pipe.hset(key, one.id, words_of(one))
+                pipe.expire(key, SEEN_S)
+                await self._register.call(pipe.execute())
+
+    def _seen_by(self, viewer: str) -> str:
+        return self._register.key("seen", viewer)
 
     async def press(self, payload: str) -> None:
         """Does what was pressed on a card, and draws the page anew."""
@@ -92,10 +116,10 @@ class Reviewing:
             await respond(pressed.response_url, str(error), replaces=True)
             return
         if pressed.what == "page":
-            text, shown = await self.page(readable, pressed.example_id)
+            text, shown = await self.page(pressed.user_id, readable, pressed.example_id)
         else:
             notice = await self._decided(pressed, readable)
-            text, shown = await self._again(pressed.shown, readable, notice)
+            text, shown = await self._again(pressed.user_id, pressed.shown, readable, notice)
         await respond(pressed.response_url, text, shown, replaces=True)
 
     async def edit(self, payload: str) -> None:
@@ -108,7 +132,7 @@ class Reviewing:
             await tell(self._client, edited.user_id, str(error), edited.response_url)
             return
         notice = await self._edited(edited, readable)
-        text, shown = await self._again(edited.shown, readable, notice)
+        text, shown = await self._again(edited.user_id, edited.shown, readable, notice)
         try:
             await respond(edited.response_url, text, shown, replaces=True)
         except SlackRefused:  # the dialog was open for longer than the cards live
@@ -152,16 +176,17 @@ class Reviewing:
             is_done = (example.status, example.reviewed_by) == (STATUSES[pressed.what], pressed.user_id)
             return "" if is_done else f"`{example.id}` was decided on before you pressed."
         try:
-            await self.decide(pressed.example_id, pressed.what, pressed.user_id, readable, pressed.words)
+            await self._decide(pressed.example_id, pressed.what, pressed.user_id, readable, pressed.words)
         except TellUser as error:
             return f"⚠️ {error}"
         return ""
 
-    async def _again(self, ids: Iterable[str], readable: frozenset[str], notice: str) -> Shown:
+    async def _again(self, viewer: str, ids: Iterable[str], readable: frozenset[str], notice: str) -> Shown:
         """Shows a page as it stands now."""
         every = await self._journal.examples()
         known = {one.id: one for one in every if examples.may_be_read(one, readable)}
         shown = [known[id] for id in ids if id in known]
+        await self._note_seen(viewer, shown)
         return _drawn(shown, _waiting(every, readable), _progress(every), notice)
 
 

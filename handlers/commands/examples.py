@@ -11,6 +11,7 @@ from bot.learning.versions.register import Register
 from handlers import blocks, cards
 from handlers.commands.words import person_in
 from handlers.inbox import Commanded
+from handlers.mrkdwn import escape
 from handlers.reviewing import Reviewing, Shown
 
 USE = (
@@ -32,9 +33,9 @@ class Examples:
         readable = await self._reviewing.readable(commanded.user_id, commanded.channel_id)
         match arguments:
             case []:
-                return await self._reviewing.page(readable)
+                return await self._reviewing.page(commanded.user_id, readable)
             case ["approve" | "reject" as verb, id]:
-                reviewed = await self._reviewing.decide(id.strip("`"), verb, commanded.user_id, readable)
+                reviewed = await self._reviewing.decide_by_id(id.strip("`"), verb, commanded.user_id, readable)
                 return f"`{reviewed.id}` is {reviewed.status}. {await examples.progress(self._journal)}.", None
             case ["pages"]:
                 return await self._pages(readable)
@@ -64,8 +65,13 @@ class Examples:
             f"{cards.counted(len(forgotten.page_ids), 'draft page')} that rested on {cards.person(user_id)} are "
             "erased, with this person's questions and verdicts."
         )
+        if forgotten.copies:
+            listed = "".join(f"\n• {escape(copy)}" for copy in forgotten.copies)
+            counts += (
+                f"\n{cards.counted(len(forgotten.copies), 'copy', 'copies')} elsewhere, for you to delete:{listed}"
+            )
         if not forgotten.datasets:
-            return f"{counts} No dataset held them.", None
+            return f"{counts} No dataset held them, and there is no copy of them elsewhere.", None
         datasets = ", ".join(f"`{one.digest[:12]}`" for one in forgotten.datasets)
         versions = ", ".join(f"`{one.id}`" for one in forgotten.versions) or "none"
         return (

@@ -20,7 +20,7 @@ from aiohttp.test_utils import TestServer
 
 from bot.journal import Journal, example_id, now
 from bot.learning.versions.register import MatrixNote, Register
-from bot.vocabulary import Example, ModelVersion, Passage
+from bot.vocabulary import Dataset, Example, ModelVersion, Passage, TuningJob
 from bot.worker import open_queue
 from handlers.inbox import Commanded
 from handlers.modals.correction import Corrected
@@ -312,6 +312,7 @@ async def test_a_correction_of_a_private_answer_asks_for_consent(bot: RunningBot
     note = await told(bot, "U0MAYA", before)
     example = await example_of(bot, reply["question_id"], is_correction=True)
     assert example and example.audience == "nobody"
+    assert "stays between us" in words_of(note) and "proposed" not in words_of(note)
     await bot.slack.press("U0MAYA", reply["channel"], note["ts"], "consent_yes")
     example = await example_of(bot, reply["question_id"], is_correction=True)
     assert example and example.audience == "workspace"
@@ -526,6 +527,17 @@ async def test_what_was_not_seen_is_not_approved(bot: RunningBot) -> None:
 
 
 @pytest.mark.usefixtures("nothing_waits")
+async def test_what_was_not_seen_is_not_approved_by_its_id_either(bot: RunningBot) -> None:
+    """What counts is what this very admin was shown; whoever was shown nothing of it names it at an own risk."""
+    example = await put(bot, 1)
+    await cards(bot, "U0ADMIN")
+    await put(bot, 1, question=f"{example.question} Please?")
+    assert "has other words than you saw" in await said_to(bot, "U0ADMIN", f"examples approve {example.id}")
+    await cards(bot, "U0ADMIN")
+    assert "is approved" in await said_to(bot, "U0ADMIN", f"examples approve `{example.id}`")
+
+
+@pytest.mark.usefixtures("nothing_waits")
 async def test_the_later_of_two_who_edit_does_not_overwrite_unseen(bot: RunningBot) -> None:
     """He sees what she has saved, and gets back what he wrote."""
     example = await put(bot, 1)
@@ -604,14 +616,24 @@ async def test_many_examples_come_page_by_page(bot: RunningBot) -> None:
 
 
 async def test_a_person_is_forgotten_with_all_that_was_learned(bot: RunningBot) -> None:
-    """And every dataset and version that saw it is named."""
+    """And every dataset and version that saw it is named, and each copy that is for an admin to delete."""
     reply = await answered(bot, user="U0PRIYA")
     await bot.slack.press("U0PRIYA", "C0HELP", reply["ts"], "feedback", "up")
     example = await example_of(bot, reply["question_id"])
     assert example
+    async with memory_of(bot) as memory:
+        register, digest, times = Register(memory.redis, TEAM), "d" * 64, {"created_at": now(), "updated_at": now()}
+        await register.keep_dataset(Dataset(digest=digest, example_ids=(example.id,), created_at=now()))
+        job = {"base": "base", "server": "tuner.example", "file_id": "file-7", "status": "succeeded"}
+        await register.keep_job(TuningJob.model_validate({"dataset": digest} | job | times))
     shown = await said_to(bot, "U0ADMIN", "examples forget <@U0PRIYA|priya>")
     assert re.search(r"^.*1 example and 0 draft pages that rested on <@U0PRIYA> are erased", shown)
+    assert "1 copy elsewhere, for you to delete:" in shown and "file-7 at tuner.example" in shown
+    assert f"Datasets that held them: `{digest[:12]}`" in shown
     assert await example_of(bot, reply["question_id"]) is None
+    async with memory_of(bot) as memory:
+        for kind in ("datasets", "jobs"):
+            await memory.redis.hdel(Register(memory.redis, TEAM).key(kind), digest)
 
 
 # Training and versions
