@@ -202,9 +202,9 @@ class WeaviateIndex:
         for name in names:
             if name.startswith(("Passages_", "Documents_")):
                 await self._delete(name, team_id, Filter.by_property("source").equal(source))
+        await self._delete(SOURCES, team_id, Filter.by_property("name").equal(source))
         with suppress(Absent):
             async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
-                await self._shelf(client, SOURCES, team_id).data.delete_by_id(_source_id(source))
                 if await _target(client) != passages_name(self._form) and await self._sources(client, team_id):
                     await self._go_live_when_whole(client)
 
