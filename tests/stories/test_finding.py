@@ -6,12 +6,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import openai  # noqa: F401 - its import may take longer than a rewriting
 import pytest
 
 from bot.settings import LOCAL_TEAM, Settings
+from bot.terminal import SilentReply
 from bot.vocabulary import Found, Question, Turn
+from bot.wiring import open_thinking
 from retrieval.finding import Rewrite
 from retrieval.library import Library, open_library
+from tests.scripted_model import ScriptedModel
 
 EVERYBODY = frozenset({"public", "workspace"})
 THREAD = (
@@ -76,6 +80,30 @@ async def test_a_follow_up_that_nobody_rewrites_is_searched_by_rule(library: Lib
     await library.ingest(LOCAL_TEAM, docs)
     found = await ask(library, "and how long is that kept?", *THREAD, rewrite=rewrite)
     assert found.query == "What does the audit log hold?\nand how long is that kept?"
+
+
+async def test_the_persona_model_rewrites_on_its_way_to_the_answer(docs: Path, tmp_path: Path) -> None:
+    """It is asked for the question first, then for the answer; what was searched is a part of the answer, and the time
+    is told."""
+    async with ScriptedModel() as server:
+        server.enqueue("How long is the audit log kept?", "The audit log is kept for 400 days [1].")
+        settings = Settings(
+            data_dir=tmp_path / "data",
+            persona_model="scripted",
+            openai_base_url=server.base_url,
+            sufficiency_threshold=0,
+        )
+        async with open_thinking(settings) as thinking:
+            await thinking.library.ingest(LOCAL_TEAM, docs)
+            asked = Question(
+                id="q", team_id=LOCAL_TEAM, text="and how long is that kept?", readable=EVERYBODY, history=THREAD
+            )
+            answered = await thinking.answer(asked, SilentReply())
+        assert answered.text == "The audit log is kept for 400 days [1]."
+        assert answered.query == "How long is the audit log kept?"
+        assert answered.timings_ms["rewrite"] > 0
+        assert "follow-up: and how long is that kept?" in server.requests[0]["messages"][1]["content"]
+        assert "Question: and how long is that kept?" in server.requests[1]["messages"][-1]["content"]
 
 
 async def test_what_stands_around_the_best_passage_is_read_with_it(library: Library, docs: Path) -> None:
