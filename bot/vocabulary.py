@@ -422,6 +422,37 @@ class PartReport(Frozen):
     """Whether the source failed so often that it is to be left alone."""
 
 
+FormState = Literal["live", "before", "to come", "old"]
+"""`before` is what a rollback goes back to; `to come` is EMBEDDING_MODEL's, where that is not live."""
+
+
+class FormStatus(Frozen):
+    """How one form of the library stands: what it is embedded by, and how much of it is there, over all teams."""
+
+    id: str
+    model: str
+    dimensions: int
+    state: FormState
+    documents: int
+    passages: int
+    left_at: datetime | None = None
+    """When it was live last, where it was."""
+
+
+class Reembedded(Frozen):
+    """How a re-embedding went; while there are problems, what was live stays so."""
+
+    form: str
+    model: str
+    is_live: bool
+    problems: tuple[str, ...] = ()
+    """What spoke against the switch."""
+    documents: int = 0
+    """That were embedded this time."""
+    passages: int = 0
+    seconds: float = 0.0
+
+
 class LibraryStatus(Frozen):
     """How the library of one team stands."""
 
@@ -429,4 +460,8 @@ class LibraryStatus(Frozen):
     documents: int
     backend: str
     embedding_model: str
+    """Of the form that is answered from."""
     is_ready: bool
+    remark: str = ""
+    """What an operator should know: that another model is set than the library is embedded with, or why the live form
+    cannot be opened."""

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 POOL = 100
 """Hits of each leg that go into the fusion, as in Weaviate."""
-REEMBED = (
-    "The library was embedded with another model or chunker. Ingest each of its sources again "
-    "(`python -m bot ingest …`), or set EMBEDDING_MODEL back."
-)
 _TEAM = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -98,11 +94,15 @@ class Index(Protocol):
         ...
 
     async def save_source(self, team_id: str, source: Source) -> None:
-        """Remembers a source. When it was the last one to be embedded anew, the new form goes live."""
+        """Remembers a source."""
         ...
 
     async def forget_source(self, team_id: str, source: str) -> None:
         """Takes all documents of a source out, in every form that there is, and forgets the source."""
+        ...
+
+    async def sample(self, team_id: str, most: int) -> list[Passage]:
+        """Gives some passages of a team, whoever may read them; all of them where there are no more than `most`."""
         ...
 
     async def is_ready(self) -> bool:
@@ -153,8 +153,3 @@ def fuse(by_vector: Mapping[int, float], by_words: Mapping[int, float], alpha: f
 def certainty(cosine: float) -> float:
     """Gives `(1 + cosine) / 2`, kept within 0 and 1."""
     return min(1.0, max(0.0, (1.0 + cosine) / 2))
-
-
-def stale(sources: Iterable[Source], form: str) -> list[str]:
-    """Names the sources that are not yet embedded in a form."""
-    return [source.name for source in sources if source.form != form]

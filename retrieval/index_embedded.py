@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bot.errors import Broken, LibraryUnavailable
 from bot.log import log
 from bot.vocabulary import Hit, Passage, Source
-from retrieval.index import POOL, REEMBED, Page, Query, check_team, check_vectors, fuse, stale
+from retrieval.index import POOL, Page, Query, check_team, check_vectors, fuse
 from retrieval.questions import words
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ Result = TypeVar("Result")
 
 TIME_FOR_WEAVIATE = 50_000
 BUSY_TIMEOUT_S = 30
+CATALOGUE = "sources.sqlite3"
+"""What each team has once, whatever its forms."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS passages (
     n INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: how a reader knows what is new
@@ -48,7 +50,6 @@ CREATE TRIGGER IF NOT EXISTS passage_out AFTER DELETE ON passages BEGIN
     VALUES ('delete', old.n, old.title, old.section, old.text);
 END;
 CREATE TABLE IF NOT EXISTS catalogue.sources (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS catalogue.live (one INTEGER PRIMARY KEY CHECK (one = 1), form TEXT NOT NULL);
 """
 _FIELDS = ("id", "source", "document_id", "document_digest", "audience", "title", "section", "url", "text", "position",
            "updated_at")  # fmt: skip
@@ -129,8 +130,6 @@ class EmbeddedIndex:
     async def save_source(self, team_id: str, source: Source) -> None:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (source.name, source.model_dump_json()))
-            if not stale(_sources(connection), self._form):
-                connection.execute("INSERT OR REPLACE INTO live VALUES (1, ?)", (self._form,))
 
         await self._write(team_id, write)
 
@@ -138,18 +137,23 @@ class EmbeddedIndex:
         def write(connection: sqlite3.Connection) -> None:
             _delete_source(connection, source)
             connection.execute("DELETE FROM sources WHERE name = ?", (source,))
-            if (left := _sources(connection)) and not stale(left, self._form):
-                connection.execute("INSERT OR REPLACE INTO live VALUES (1, ?)", (self._form,))
 
         folder = self._file(team_id).parent
         if not await asyncio.to_thread(folder.exists):
             return
         forms = {file.stem for file in await asyncio.to_thread(lambda: list(folder.glob("*.sqlite3")))}
-        for form in sorted(forms - {"sources", self._form}):  # first: the source is forgotten last
+        for form in sorted(forms - {Path(CATALOGUE).stem, self._form}):  # first: the source is forgotten last
             other = EmbeddedIndex(self._folder, form, self._dimensions, self._alpha)
             await other._write(team_id, lambda connection: _delete_source(connection, source))
             await other.close()
         await self._write(team_id, write)
+
+    async def sample(self, team_id: str, most: int) -> list[Passage]:
+        sql = f"SELECT {_COLUMNS} FROM passages ORDER BY random() LIMIT ?"  # noqa: S608
+        rows: list[tuple[Any, ...]] = await self._read(
+            team_id, lambda connection: connection.execute(sql, (most,)).fetchall(), []
+        )
+        return [Passage.model_validate(dict(zip(_FIELDS, row, strict=True))) for row in rows]
 
     async def is_ready(self) -> bool:
         return await asyncio.to_thread(self._can_write)
@@ -174,9 +178,6 @@ class EmbeddedIndex:
     def _search(self, team_id: str, connection: sqlite3.Connection, query: Query, k: int) -> list[Hit]:
         from retrieval.matrix import Matrix
 
-        live = connection.execute("SELECT form FROM live").fetchone()
-        if live and live[0] != self._form:
-            raise Broken(REEMBED)
         matrix = self._matrices.setdefault(team_id, Matrix(self._dimensions))
         matrix.refresh(connection)
         readable = matrix.readable(query.readable, _numbers(connection, query.hidden))
@@ -233,7 +234,7 @@ class EmbeddedIndex:
             file = self._file(team_id)
             file.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(file, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-            connection.execute("ATTACH ? AS catalogue", (str(file.with_name("sources.sqlite3")),))
+            connection.execute("ATTACH ? AS catalogue", (str(file.with_name(CATALOGUE)),))
             for database in ("main", "catalogue"):
                 connection.execute(f"PRAGMA {database}.journal_mode = WAL")
                 connection.execute(f"PRAGMA {database}.synchronous = NORMAL")

@@ -6,19 +6,18 @@ document, so that a sync needs nothing outside Weaviate; it is written last: wha
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
-from bot.errors import Broken, LibraryUnavailable
+from bot.errors import LibraryUnavailable
 from bot.vocabulary import Hit, Passage, Source
-from retrieval.index import REEMBED, Page, Query, check_team, check_vectors, stale
+from retrieval.index import Page, Query, check_team, check_vectors
 from retrieval.questions import identifiers
 from retrieval.weaviate_connection import FORBIDDEN, Absent, Connection
 from retrieval.weaviate_schema import (
-    ALIAS,
     RETURNED,
     SEARCHED,
     SOURCES,
@@ -36,7 +35,6 @@ SEARCH_TIMEOUT_S = 5
 WRITE_TIMEOUT_S = 60
 AGAIN_S = 1
 """Wait before objects that were refused are offered again."""
-ALIAS_TRUSTED_S = 5
 PER_CALL = 500
 """Ids in one filter, and objects in one page of a listing."""
 _NAMESPACE = UUID("4d7f3f0a-51f4-5b52-9d1e-0d1b4f9a7c55")
@@ -50,8 +48,6 @@ class WeaviateIndex:
     def __init__(self, connection: Connection, form: str, dimensions: int, alpha: float) -> None:
         self._connection, self._form, self._dimensions, self._alpha = connection, form, dimensions, alpha
         self._is_created = False
-        self._live: str | None = None
-        self._live_until = 0.0
 
     async def search(self, team_id: str, query: Query, k: int) -> list[Hit]:
         check_team(team_id)
@@ -61,8 +57,6 @@ class WeaviateIndex:
 
         try:
             async with self._connection.use(SEARCH_TIMEOUT_S) as client:
-                if not await self._is_live(client):
-                    return []
                 found = await self._passages(client, team_id).query.hybrid(
                     query=" ".join((query.text[:MOST_CHARACTERS], *query.identifiers)),
                     vector=query.vector.tolist(),
@@ -132,7 +126,7 @@ class WeaviateIndex:
         after = None
         while True:
             try:
-                async with self._connection.use(WRITE_TIMEOUT_S) as client:
+                async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
                     # A cursor takes no filter, and an offset ends at 10,000: other sources are skipped here.
                     listed = await self._documents(client, team_id).query.fetch_objects(
                         limit=PER_CALL, after=after, return_properties=["source", "document_id", "digest"]
@@ -189,9 +183,6 @@ class WeaviateIndex:
         refused = await self._insert(SOURCES, team_id, [_object(_source_id(source.name), record)])
         if refused:
             raise LibraryUnavailable(f"Weaviate did not keep the source {source.name}: {refused[0]}")
-        async with self._writing() as client:
-            if await _target(client) != passages_name(self._form):
-                await self._go_live_when_whole(client)
 
     async def forget_source(self, team_id: str, source: str) -> None:
         from weaviate.classes.query import Filter
@@ -203,10 +194,24 @@ class WeaviateIndex:
             if name.startswith(("Passages_", "Documents_")):
                 await self._delete(name, team_id, Filter.by_property("source").equal(source))
         await self._delete(SOURCES, team_id, Filter.by_property("name").equal(source))
-        with suppress(Absent):
-            async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
-                if await _target(client) != passages_name(self._form) and await self._sources(client, team_id):
-                    await self._go_live_when_whole(client)
+
+    async def sample(self, team_id: str, most: int) -> list[Passage]:
+        try:
+            async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+                passages = self._passages(client, team_id)
+                # Ids are hashes: what comes after any one of them is as good as drawn by chance.
+                fetch = partial(passages.query.fetch_objects, return_properties=list(RETURNED))
+                found = list((await fetch(limit=most, after=uuid4())).objects)
+                if len(found) < most:
+                    found += (await fetch(limit=most)).objects
+        except Absent:
+            return []
+        return list({str(one.uuid): _passage(one) for one in found}.values())[:most]
+
+    async def make(self) -> None:
+        """Makes the collections, as the first write would."""
+        async with self._writing():
+            pass
 
     async def is_ready(self) -> bool:
         return await self._connection.is_ready()
@@ -226,25 +231,6 @@ class WeaviateIndex:
         except Absent as absent:
             self._is_created = False
             raise LibraryUnavailable(f"Weaviate lost a collection while it was written: {absent}") from absent
-
-    async def _is_live(self, client: WeaviateAsyncClient) -> bool:
-        """Whether the alias is on our form; asked again every few seconds. Raises Broken when it is on another one."""
-        if time.monotonic() >= self._live_until:
-            self._live = await _target(client)
-            self._live_until = time.monotonic() + ALIAS_TRUSTED_S
-        if self._live not in (None, passages_name(self._form)):
-            raise Broken(
-                f"{REEMBED} The alias {ALIAS} is on {self._live}, this process is {passages_name(self._form)}."
-            )
-        return self._live is not None
-
-    async def _go_live_when_whole(self, client: WeaviateAsyncClient) -> None:
-        """Switches the alias to our form once every source of every team is embedded in it."""
-        for team in await client.collections.use(SOURCES).tenants.get():
-            if stale(await self._sources(client, team), self._form):
-                return
-        await client.alias.update(alias_name=ALIAS, new_target_collection=passages_name(self._form))
-        self._live_until = 0
 
     async def _insert(self, name: str, team_id: str, objects: Iterable[Any]) -> dict[int, str]:
         """Stores objects in place of those with their ids. Gives the reason by number for each that was refused.
@@ -322,11 +308,6 @@ class WeaviateIndex:
 
 MOST_CHARACTERS = 2_000
 """Of a question that are searched for by words; its vector has 256 tokens of it anyway."""
-
-
-async def _target(client: WeaviateAsyncClient) -> str | None:
-    alias = await client.alias.get(alias_name=ALIAS)
-    return alias.collection if alias else None
 
 
 def _source_id(name: str) -> UUID:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,22 +19,29 @@ from bot.errors import FootnoteError, TellUser
 from bot.log import log
 from bot.settings import Settings
 from bot.vocabulary import (
+    FormStatus,
     Found,
     IngestReport,
     LastReport,
     LibraryStatus,
+    Listing,
     Passage,
     Question,
+    Reembedded,
     Source,
     SourceFailure,
 )
 from retrieval.chunking import CHUNKER
+from retrieval.editions import Edition, Editions
 from retrieval.embedding import Embedder, open_embedder
 from retrieval.finding import STEPS, Finder, Rewrite
+from retrieval.forms import Everywhere, Form, Forms
 from retrieval.index import Index, form_of
 from retrieval.ingesting import Progress, Sync
+from retrieval.parts import PartReading
 from retrieval.questions import identifiers
 from retrieval.reading import READING, Reader, check_audience
+from retrieval.reembedding import Reembedding
 from retrieval.sources import Access, address_of, name_of, open_origin
 from retrieval.stamps import Stamps, stamps_file
 from retrieval.sufficiency import signs
@@ -51,18 +59,26 @@ class Library:
         self,
         index: Index,
         embedder: Embedder,
-        form: str,
+        form: str | Form,
         threshold: float,
         model: str,
         access: Access = Access(),  # noqa: B008 - it is frozen
         calibration: Calibration | None = None,
+        forms: Forms | None = None,
+        embedder_of: Callable[[Form], Embedder] | None = None,
+        calibration_of: Callable[[str], Calibration | None] = lambda form_id: None,
     ) -> None:
-        self._index, self._embedder, self._form = index, embedder, form
-        self._model, self._access = model, access
+        """`index` and `embedder` are of the form that EMBEDDING_MODEL, `model`, makes. With `forms` the library follows
+        the one that is live, and opens models and calibrations of others by `embedder_of` and `calibration_of`."""
+        own = form if isinstance(form, Form) else _form(form, model, embedder)
+        self._editions = Editions(
+            Edition(own, index, embedder, calibration), forms, embedder_of=embedder_of, calibration_of=calibration_of
+        )
+        self._index, self._embedder, self._threshold, self._access = index, embedder, threshold, access
         # Threads of their own, so that no question waits behind a batch of passages, which takes seconds.
         self._asking = ThreadPoolExecutor(os.cpu_count() or 1, "library-asking")
         self._ingesting = ThreadPoolExecutor(2, "library-ingesting")
-        self._finder = Finder(index, embedder, self._asking, threshold, calibration)
+        self._finders: dict[str, Finder] = {}
 
     async def find(
         self,
@@ -78,12 +94,13 @@ class Library:
 
         Raises LibraryUnavailable when the index is down or slow.
         """
-        return await self._finder.find(question, k, without=without, hidden=hidden, rewrite=rewrite)
+        finder = self._finder(await self._editions.reading())
+        return await finder.find(question, k, without=without, hidden=hidden, rewrite=rewrite)
 
     @property
     def form(self) -> str:
-        """The embedding model and chunker, as a hash."""
-        return self._form
+        """The embedding model and chunker that were answered from last, as a hash."""
+        return self._editions.current.form.id
 
     @property
     def steps(self) -> dict[str, str]:
@@ -105,14 +122,16 @@ class Library:
         if not known:
             return {}
         (source,) = {passage.source for passage in passages}
-        digests = await self._index.digests(team_id, source, list(known))
+        edition = await self._editions.reading()
+        digests = await edition.index.digests(team_id, source, list(known))
         return {
             id: (digest, known[id].audience if digest == known[id].document_digest else "")
             for id, digest in digests.items()
         }
 
     async def question_vector(self, text: str) -> Vectors:
-        """Gives a question's place in the vector space: float32, (dimensions,), of length 1."""
+        """Gives a question's place in the vector space of EMBEDDING_MODEL, whatever is live: float32, (dimensions,), of
+        length 1."""
         return await self._compute(self._embedder.embed_query, text)
 
     async def ingest(
@@ -141,29 +160,89 @@ class Library:
         schedule = before.every_s if every_s is None else every_s or None
         before = before.model_copy(update={"every_s": schedule, "tried_at": datetime.now(UTC)})
         if name in known:  # first, so that a sync that fails is not due again at once
-            await self._index.save_source(team_id, before)
+            await self._remember(team_id, before)
         told = before.model_copy(
             update={"address": address, "audience": audience, "base_url": base_url or before.base_url}
         )
+        async with self._noting_failure(team_id, name):
+            return await self._read_into_live(team_id, told, progress)
+
+    async def spread(
+        self, team_id: str, name: str, keep: Callable[[int, str], Awaitable[None]]
+    ) -> Listing | IngestReport:
+        """Lists a source that is known, and hands each part of it to `keep`, by number, for `parts` to read; what is
+        small, or can be read by this process only, is synced at once. Raises as `sync` does."""
+        source = await self._source(team_id, name)
+        if source is None:
+            raise TellUser(f"There is no source named “{name}”.")
+        source = source.model_copy(update={"tried_at": datetime.now(UTC)})
+        await self._remember(team_id, source)
+        async with self._noting_failure(team_id, name), self._into_live(team_id, source) as (edition, sync):
+            done = await sync.spread(edition.form.id, keep)
+        if isinstance(done, Listing) or await self._editions.is_live(edition):
+            return done
+        return await self._read_into_live(team_id, source, None)
+
+    @property
+    def parts(self) -> PartReading:
+        """What reads the parts that `spread` made."""
+        return PartReading(self._source, self._into_live, self._editions)
+
+    async def _source(self, team_id: str, name: str) -> Source | None:
+        return next((one for one in await self.sources(team_id) if one.name == name), None)
+
+    @asynccontextmanager
+    async def _noting_failure(self, team_id: str, name: str) -> AsyncIterator[None]:
+        """Remembers with a source why it could not be read at all."""
         try:
-            return await self._read(team_id, told, progress)
+            yield
         except TellUser as error:
             failed = IngestReport(failed=(SourceFailure(source=name, reason=str(error)),))
-            for there in await self._index.sources(team_id):
-                if there.name == name:
-                    failing = there.model_copy(update={"last_report": LastReport.of(failed)})
-                    await self._index.save_source(team_id, failing)
+            if there := await self._source(team_id, name):
+                await self._remember(team_id, there.model_copy(update={"last_report": LastReport.of(failed)}))
             raise
 
-    async def _read(self, team_id: str, source: Source, progress: Progress | None) -> IngestReport:
-        """Syncs a source as it was told to be. Raises TellUser when it cannot be read at all."""
-        origin = await asyncio.to_thread(open_origin, source.address, self._access)
+    async def _remember(self, team_id: str, source: Source) -> None:
+        """Remembers a source, through the live form: EMBEDDING_MODEL's need not be there."""
+        await (await self._editions.writing()).index.save_source(team_id, source)
+
+    async def _read_into_live(self, team_id: str, source: Source, progress: Progress | None) -> IngestReport:
+        """Syncs a source into the live form, again when another one went live meanwhile; what the sync changes leaves
+        the other forms. Raises TellUser when it cannot be read, or the live form not be opened, here."""
+        first: IngestReport | None = None
+        while True:
+            async with self._into_live(team_id, source) as (edition, sync):
+                report = await sync.run(edition.form.id, progress)
+            first = first or report
+            if await self._editions.is_live(edition):
+                return first
+
+    @asynccontextmanager
+    async def _into_live(self, team_id: str, source: Source, knows: str = "") -> AsyncIterator[tuple[Edition, Sync]]:
+        """Opens the sync of a source into the live form."""
+        edition = await self._editions.writing()
+        everywhere = Everywhere(edition.index, await self._editions.others(edition))
+        try:
+            async with self._syncing(replace(edition, index=everywhere), team_id, source, knows) as sync:
+                yield edition, sync
+        finally:
+            await everywhere.close()
+
+    async def _read(
+        self, edition: Edition, team_id: str, source: Source, progress: Progress | None = None
+    ) -> IngestReport:
+        """Syncs a source as it was told to be into one form. Raises TellUser when it cannot be read at all."""
+        async with self._syncing(edition, team_id, source) as sync:
+            return await sync.run(edition.form.id, progress)
+
+    @asynccontextmanager
+    async def _syncing(self, edition: Edition, team_id: str, source: Source, knows: str = "") -> AsyncIterator[Sync]:
+        origin = await asyncio.to_thread(open_origin, source.address, self._access, knows)
         with closing(origin):
             reader = Reader(origin, source.name, source.audience, source.base_url)
             terms = "\n".join((READING, source.address, source.audience, source.base_url or ""))
             stamps = Stamps(stamps_file(self._access.stamps, team_id, source.name), terms)
-            sync = Sync(team_id, source, reader, self._index, self._embedder, self._ingesting, stamps)
-            return await sync.run(self._form, progress)
+            yield Sync(team_id, source, reader, edition.index, edition.embedder, self._ingesting, stamps)
 
     async def sync(self, team_id: str, name: str, progress: Progress | None = None) -> IngestReport:
         """Syncs a source that was ingested before, by its name. Raises TellUser when there is none of that name."""
@@ -182,8 +261,9 @@ class Library:
         name."""
         if name not in [source.name for source in await self.sources(team_id)]:
             raise TellUser(f"There is no source named “{name}”.")
-        documents, _ = await self._index.count(team_id, name)
-        await self._index.forget_source(team_id, name)
+        index = (await self._editions.writing()).index
+        documents, _ = await index.count(team_id, name)
+        await index.forget_source(team_id, name)
         file = stamps_file(self._access.stamps, team_id, name)
         if file:
             await asyncio.to_thread(file.unlink, missing_ok=True)
@@ -198,7 +278,8 @@ class Library:
         documents = passages = 0
         try:
             is_ready = await self._index.is_ready()
-            documents, passages = await self._index.count(team_id)
+            edition = await self._editions.reading()
+            documents, passages = await edition.index.count(team_id)
         except FootnoteError as error:
             log.warning("library_not_ready", error=str(error))
             is_ready = False
@@ -206,15 +287,43 @@ class Library:
             passages=passages,
             documents=documents,
             backend=self._index.backend,
-            embedding_model=self._model,
+            embedding_model=self._editions.current.form.model,
             is_ready=is_ready,
+            remark=self._editions.remark,
         )
+
+    async def forms(self) -> list[FormStatus]:
+        """Lists the forms of the library with what is in them, the live one first."""
+        return await Reembedding(self._editions, self._read, self._read_into_live).status()
+
+    async def reembed(self, progress: Progress | None = None, *, incomplete: bool = False) -> Reembedded:
+        """Embeds every source of every team anew by EMBEDDING_MODEL, behind the readers' backs, and then switches to
+        it; goes on where an earlier one was ended. With problems what is live stays so, unless the new form may be
+        `incomplete`."""
+        return await Reembedding(self._editions, self._read, self._read_into_live).run(progress, incomplete)
+
+    async def roll_back(self) -> FormStatus:
+        """Switches back to the form that was live before, in one step. It holds nothing that is outdated, but may lack
+        what changed since: `sync` brings that. Raises TellUser where there is none."""
+        return await Reembedding(self._editions, self._read, self._read_into_live).roll_back()
+
+    async def prune(self) -> list[FormStatus]:
+        """Drops all forms but the live one, the one before, and that of EMBEDDING_MODEL; gives what is dropped."""
+        return await Reembedding(self._editions, self._read, self._read_into_live).prune()
 
     async def close(self) -> None:
         """Lets go of the index and the threads."""
         for threads in (self._asking, self._ingesting):
             threads.shutdown(wait=False, cancel_futures=True)
-        await self._index.close()
+        await self._editions.close()
+
+    def _finder(self, edition: Edition) -> Finder:
+        id = edition.form.id
+        if id not in self._finders:
+            self._finders[id] = Finder(
+                edition.index, edition.embedder, self._asking, self._threshold, edition.calibration
+            )
+        return self._finders[id]
 
     async def _compute(self, work: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._asking, work, *arguments)
@@ -236,26 +345,54 @@ def _is_due(source: Source, now: datetime) -> bool:
 @asynccontextmanager
 async def open_library(settings: Settings) -> AsyncIterator[Library]:
     """Opens the library that the settings name: on Weaviate when its URL is set, else embedded in the data folder."""
-    embedder = open_embedder(settings.embedding_model, settings.data_dir)
-    form = form_of(embedder.id, CHUNKER)
-    index = _index(settings, form, embedder.dimensions)
-    access = Access(settings.intranet_hosts, settings.data_dir / "stamps")
-    calibration = load_calibration(calibration_file(settings.data_dir), form, settings.hybrid_alpha)
-    threshold, model = settings.sufficiency_threshold, settings.embedding_model
-    library = Library(index, embedder, form, threshold, model, access, calibration)
+    embedder = open_embedder(settings)
+    form = _form(form_of(embedder.id, CHUNKER), settings.embedding_model, embedder, _set_about_embedding(settings))
+    forms = _forms(settings)
+
+    def calibration_of(form_id: str) -> Calibration | None:
+        return load_calibration(calibration_file(settings.data_dir), form_id, settings.hybrid_alpha)
+
+    library = Library(
+        forms.index(form),
+        embedder,
+        form,
+        settings.sufficiency_threshold,
+        settings.embedding_model,
+        Access(
+            settings.intranet_hosts,
+            settings.data_dir / "stamps",
+            shared_folders=frozenset(Path(address_of(folder)) for folder in settings.shared_folders),
+        ),
+        calibration_of(form.id),
+        forms=forms,
+        embedder_of=lambda form: open_embedder(settings.model_copy(update=form.settings)),
+        calibration_of=calibration_of,
+    )
     try:
         yield library
     finally:
         await library.close()
 
 
-def _index(settings: Settings, form: str, dimensions: int) -> Index:
+def _form(
+    id: str, model: str, embedder: Embedder, settings: Mapping[str, str | int | float | None] | None = None
+) -> Form:
+    made_by = {"model": model, "embedder": embedder.id, "chunker": CHUNKER, "dimensions": embedder.dimensions}
+    return Form(id=id, settings=dict(settings or {}), **made_by)
+
+
+def _set_about_embedding(settings: Settings) -> dict[str, str | int | float | None]:
+    """Gives what another process needs to open the same model; keys are its own affair."""
+    named = {name: getattr(settings, name) for name in Settings.model_fields if name.startswith("embedding_")}
+    return {name: value for name, value in named.items() if value is None or isinstance(value, (str, int, float))}
+
+
+def _forms(settings: Settings) -> Forms:
     if settings.weaviate_url:
-        from retrieval.index_weaviate import WeaviateIndex
+        from retrieval.forms_weaviate import WeaviateForms
         from retrieval.weaviate_connection import Connection
 
-        connection = Connection.of(settings)
-        return WeaviateIndex(connection, form, dimensions, settings.hybrid_alpha)
-    from retrieval.index_embedded import EmbeddedIndex
+        return WeaviateForms(Connection.of(settings), settings.hybrid_alpha)
+    from retrieval.forms_embedded import EmbeddedForms
 
-    return EmbeddedIndex(settings.data_dir / "library", form, dimensions, settings.hybrid_alpha)
+    return EmbeddedForms(settings.data_dir / "library", settings.hybrid_alpha)

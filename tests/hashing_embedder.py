@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 
 class HashingEmbedder:
-    """Bags of hashed words. `version` makes it another model, with other vectors."""
+    """Bags of hashed words. `version` makes it another model, with other vectors, of another length if it is told."""
 
     dimensions = 64
     max_tokens = 256
 
-    def __init__(self, version: str = "1") -> None:
-        self.id = f"hashing/{version}"
+    def __init__(self, version: str = "1", dimensions: int = dimensions) -> None:
+        self.id, self.dimensions = f"hashing/{version}", dimensions
         self.embedded = 0
         """How many passages it was asked for."""
 

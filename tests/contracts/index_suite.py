@@ -14,6 +14,9 @@ from uuid import uuid4
 
 from bot.vocabulary import Document, Hit
 from retrieval.chunking import Chunker, embedded_text
+from retrieval.forms import Forms
+from retrieval.forms_embedded import EmbeddedForms
+from retrieval.forms_weaviate import WeaviateForms
 from retrieval.index import Index, Page, Query, form_of
 from retrieval.index_embedded import EmbeddedIndex
 from retrieval.index_weaviate import WeaviateIndex
@@ -81,6 +84,10 @@ class EmbeddedKind:
     def new(self, form: str, dimensions: int, alpha: float) -> Index:
         return EmbeddedIndex(self.folder, form, dimensions, alpha)
 
+    def forms(self, alpha: float = 0.5) -> Forms:
+        """The forms of the store, as a process of its own opens them."""
+        return EmbeddedForms(self.folder, alpha)
+
     async def take_audience(self, team_id: str, form: str, document_id: str) -> None:
         """Takes the audience off a document's rows, behind the index's back."""
 
@@ -109,6 +116,10 @@ class WeaviateKind:
 
     def new(self, form: str, dimensions: int, alpha: float) -> Index:
         return WeaviateIndex(self.connection(), form, dimensions, alpha)
+
+    def forms(self, alpha: float = 0.5) -> Forms:
+        """The forms of the store, as a process of its own opens them."""
+        return WeaviateForms(self.connection(), alpha)
 
     async def take_audience(self, team_id: str, form: str, document_id: str) -> None:
         """Takes the audience off a document's rows, behind the index's back."""

@@ -14,7 +14,6 @@ from bot.errors import Broken
 from bot.vocabulary import Source
 from retrieval.index import Query, form_of
 from tests.contracts.index_suite import EVERYBODY, Kind, Shelf, new_team, page, shelf
-from tests.hashing_embedder import HashingEmbedder
 
 
 async def test_it_finds_the_document_that_answers_first(library: Shelf) -> None:
@@ -335,22 +334,31 @@ async def test_sources_are_remembered_by_name(library: Shelf, index_kind: Kind) 
 
 
 async def test_two_models_never_mix(library: Shelf, index_kind: Kind) -> None:
-    """With another model the library is refused until each source is embedded anew; then the old model is refused."""
+    """What is stored by one model is neither found, counted nor removed by another; sources they have in common."""
     await library.put("page", "A page of the first model.")
-    old, new = form_of(library.embedder.id, "test"), form_of(HashingEmbedder("2").id, "test")
-    for name in ("docs", "wiki"):
-        await library.index.save_source(library.team_id, Source(name=name, address="/", form=old))
+    await library.index.save_source(library.team_id, Source(name="docs", address="/"))
     async with shelf(index_kind, library.team_id, version="2") as other:
-        with pytest.raises(Broken, match="EMBEDDING_MODEL"):
-            await other.ids("page")
+        assert await other.ids("page") == []
         await other.put("page", "A page of the second model.")
-        await other.index.save_source(library.team_id, Source(name="docs", address="/", form=new))
         assert [hit.passage.text for hit in await library.find("page")] == ["A page of the first model."]
-        await other.index.save_source(library.team_id, Source(name="wiki", address="/", form=new))
         assert [hit.passage.text for hit in await other.find("page")] == ["A page of the second model."]
-    async with shelf(index_kind, library.team_id) as late:
-        with pytest.raises(Broken, match="EMBEDDING_MODEL"):
-            await late.ids("page")
+        await other.index.remove(library.team_id, "docs", ["page"])
+        assert await other.index.count(library.team_id) == (0, 0)
+        assert [source.name for source in await other.index.sources(library.team_id)] == ["docs"]
+    assert await library.index.count(library.team_id) == (1, 1)
+
+
+async def test_a_sample_is_of_what_is_there(library: Shelf) -> None:
+    """Some passages as they were stored, whoever may read them, none twice; all where there are few."""
+    stored = {}
+    for number in range(12):
+        for passage in (await library.put(f"p{number}", f"Page {number}.", audience="channel:C1")).passages:
+            stored[passage.id] = passage
+    sample = await library.index.sample(library.team_id, 5)
+    assert len({passage.id for passage in sample}) == 5
+    assert all(stored[passage.id] == passage for passage in sample)
+    assert {passage.id for passage in await library.index.sample(library.team_id, 50)} == stored.keys()
+    assert await library.index.sample(new_team(), 5) == []
 
 
 async def test_vectors_of_another_length_are_refused_before_anything_is_stored(library: Shelf) -> None:

@@ -1,0 +1,112 @@
+"""The forms that the library is kept in. A form is the whole library as one embedding model and chunker have it, in a
+place of its own; one of them is live, which is where questions are answered from. Another one is made behind the
+readers' backs and goes live in one step; the one before is kept for going back. A form may lack a document, but none
+holds a document as its source no longer has it: what a sync changes in the live form leaves the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from pydantic import Field
+
+from bot.vocabulary import Frozen
+from retrieval.index import Index, Page
+
+
+class Form(Frozen):
+    """What a form was made by."""
+
+    id: str
+    model: str = ""
+    """As EMBEDDING_MODEL names it; empty where it was not recorded."""
+    settings: Mapping[str, str | int | float | None] = Field(default_factory=dict)
+    """Everything that was set about embedding, without keys."""
+    embedder: str = ""
+    """The embedder's own id, which tells versions of a model apart."""
+    chunker: str = ""
+    dimensions: int = 0
+    left_at: datetime | None = None
+    """When another form took its place, where it was live once."""
+
+
+class Forms(Protocol):
+    """What knows the forms of one store, for all of its teams. Raises what an index raises."""
+
+    async def live(self) -> str | None:
+        """Names the form that is live; None where nothing was ever stored."""
+        ...
+
+    async def all(self) -> list[Form]:
+        """Lists the forms that are there."""
+        ...
+
+    async def record(self, form: Form) -> None:
+        """Makes a place for a form and remembers what it is made by. The very first one is live at once."""
+        ...
+
+    async def switch(self, form_id: str) -> None:
+        """Makes a form that is there the live one, for all teams in one step; notes when the other one was left."""
+        ...
+
+    async def drop(self, form_id: str) -> None:
+        """Takes a form away, which must not be the live one."""
+        ...
+
+    async def teams(self) -> list[str]:
+        """Lists the teams that have sources."""
+        ...
+
+    async def is_searchable(self, form_id: str) -> bool:
+        """Whether all that a form was given can be found: a store may index behind its answer."""
+        ...
+
+    def index(self, form: Form) -> Index:
+        """Gives the index of a form; closing it leaves the store open to others."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of the store."""
+        ...
+
+
+def form_before(forms: Iterable[Form], live: str | None) -> Form | None:
+    """Gives the form that was live last before the live one."""
+    left = [(form.left_at, form.id, form) for form in forms if form.left_at and form.id != live]
+    return max(left)[2] if left else None
+
+
+def outdated(there: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Names the documents of a form that another one has in another version, or has not, by their digests."""
+    return [id for id, digest in there.items() if now.get(id) != digest]
+
+
+class Everywhere:
+    """The index of the live form for a sync: what it stores or removes leaves the other forms first, so that none of
+    them ever gives away what a source took back."""
+
+    def __init__(self, index: Index, others: Sequence[Index]) -> None:
+        self._index, self._others = index, others
+        self.backend, self.search, self.digests, self.count = index.backend, index.search, index.digests, index.count
+        self.sources, self.save_source, self.forget_source = index.sources, index.save_source, index.forget_source
+        self.around, self.sample, self.is_ready = index.around, index.sample, index.is_ready
+
+    async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
+        for other in self._others:
+            for source in {page.source for page in pages}:
+                now = {page.document_id: page.digest for page in pages if page.source == source}
+                there = await other.digests(team_id, source, list(now))
+                await other.remove(team_id, source, outdated(there, now))
+        return await self._index.put(team_id, pages)
+
+    async def remove(self, team_id: str, source: str, document_ids: Sequence[str]) -> None:
+        for other in self._others:
+            await other.remove(team_id, source, document_ids)
+        await self._index.remove(team_id, source, document_ids)
+
+    async def close(self) -> None:
+        """Closes the indexes of the other forms; the live one stays open."""
+        for other in self._others:
+            await other.close()
