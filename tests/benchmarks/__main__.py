@@ -32,6 +32,7 @@ from tests.benchmarks.figures import Figure, table, write_between_marks
 from tests.benchmarks.finding import fill, find_times, looking, looking_bare
 from tests.benchmarks.growth import Point, draw, figures_of
 from tests.benchmarks.ingesting import ingest_rate
+from tests.benchmarks.many_documents import flat_memory
 from tests.benchmarks.peers import beside_peers
 from tests.benchmarks.starting import cold_start
 from tests.contracts.index_suite import WeaviateKind
@@ -51,14 +52,16 @@ class Size:
     """Into how many parts the others are ingested."""
     many: tuple[int, ...]
     """Passages in the large libraries."""
+    documents: int
+    """In the ingest whose memory is watched."""
     questions: int
     starts: int
     steps: int
     """Of each training run."""
 
 
-FULL = Size(passages=1_000, ingests=4, many=(10_000, 100_000), questions=240, starts=7, steps=8)
-QUICK = Size(passages=225, ingests=2, many=(2_000,), questions=24, starts=2, steps=2)
+FULL = Size(passages=1_000, ingests=4, many=(10_000, 100_000), documents=24_000, questions=240, starts=7, steps=8)
+QUICK = Size(passages=225, ingests=2, many=(2_000,), documents=1_000, questions=24, starts=2, steps=2)
 
 
 class Bench:
@@ -93,6 +96,8 @@ class Bench:
                 tell("finding in Weaviate")
                 await self.find_weaviate(author, questions)
         all_gone_from(self.data_dir)
+        tell("ingesting many documents")
+        ingest += flat_memory(self.size.documents)
         tell("starting")
         starts = cold_start(self.data_dir, questions[0], self.size.starts)
         if with_tuner:

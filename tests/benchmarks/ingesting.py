@@ -77,12 +77,12 @@ async def _round(
     before_s, vectors = _embed(embedder, passages)
     _start_peak()
     report = await library.ingest(team_id, folder)
-    peak_mb = _memory_mb("VmHWM")
+    peak_mb = memory_mb("VmHWM")
     after_s = before_s if is_warming_up else _embed(embedder, passages)[0]
     if report.failed or report.passages != len(passages):
         raise SystemExit(f"the ingest of {folder} went wrong: {report}")
     pages = list(pages_of(passages, vectors))
-    return Round(pages, len(passages), report.seconds, (before_s + after_s) / 2, peak_mb, _memory_mb("VmRSS"))
+    return Round(pages, len(passages), report.seconds, (before_s + after_s) / 2, peak_mb, memory_mb("VmRSS"))
 
 
 def _embed(embedder: Embedder, passages: Sequence[Passage]) -> tuple[float, Vectors]:
@@ -98,7 +98,7 @@ def _start_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _memory_mb(line: str) -> float:
+def memory_mb(line: str) -> float:
     """Gives what Linux notes of this process's memory: `VmRSS` is what it has now, `VmHWM` the peak; elsewhere 0."""
     with suppress(OSError):
         for entry in Path("/proc/self/status").read_text().splitlines():
