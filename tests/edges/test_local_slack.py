@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.local.slack.arguments import parse_json
+from bot.local.slack.control import Control
 from bot.local.slack.messages import as_typed
 from tests.local_slack import ROOT, LocalSlack, Refused
 
@@ -348,3 +350,19 @@ async def test_json_is_read_strictly() -> None:
     for text in ("NaN", "Infinity", "-Infinity", "[" * 100_000):
         with pytest.raises(ValueError):
             parse_json(text)
+
+
+async def test_the_documentation_lists_every_call_of_the_control_api() -> None:
+    """And none that there is not; each in the table of those that act or those that look."""
+    text = (ROOT / "docs" / "local-slack.md").read_text(encoding="utf-8")
+    acting, _, looking = text.partition("### To look")
+    told = {(method, path) for method, part in (("POST", acting), ("GET", looking)) for path in rows(part)}
+    routes = Control(*[None] * 6).routes()  # type: ignore[arg-type]
+    assert told == {(route.method, route.path) for route in routes}
+
+
+def rows(text: str) -> list[str]:
+    """The calls that the tables of a page name in their first columns."""
+    return [
+        path for cell in re.findall(r"^\| (`/control[^|]*)\|", text, re.M) for path in re.findall(r"/\w+/\w+", cell)
+    ]
