@@ -45,6 +45,32 @@ async def test_a_key_is_made_once_and_is_its_owners_secret(data_dir: Path) -> No
         assert [model.id async for model in second.client.models.list()] == ["tiny"]
 
 
+@pytest.mark.parametrize("given", ["", "mine-and-secret"])
+async def test_it_says_what_to_do_next_to_people(data_dir: Path, given: str) -> None:
+    """On stderr, with lines to paste; a key that was given is repeated nowhere. Stdout is for machines."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.fake_engine", "--data-dir", str(data_dir)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ | {"TUNER_API_KEY": given},
+    )
+    assert process.stdout and process.stderr
+    said = b""
+    try:
+        async with asyncio.timeout(30):
+            while b"Ctrl-C" not in said:
+                said += await process.stderr.readline()
+    finally:
+        process.terminate()
+        rest, _ = await asyncio.wait_for(process.communicate(), 30)
+    printed = dict(line.split("=", 1) for line in rest.decode().splitlines())
+    assert list(printed) == (["TUNER_BASE_URL"] if given else ["TUNER_API_KEY", "TUNER_BASE_URL"])
+    for name, value in printed.items():
+        assert f"export {name}={value}\n" in said.decode()
+    assert b"mine-and-secret" not in said + rest
+
+
 async def test_a_given_key_is_used_and_kept_nowhere(data_dir: Path) -> None:
     """With TUNER_API_KEY nothing is made, and the key is not written down."""
     async with Tuner(data_dir, environment={"TUNER_API_KEY": "mine"}) as tuner:

@@ -112,7 +112,9 @@ async def _serve(
         if key_to_print:
             print(f"TUNER_API_KEY={key_to_print}", flush=True)
         host = f"[{options.host}]" if ":" in options.host else options.host
-        print(f"TUNER_BASE_URL=http://{host}:{listener.getsockname()[1]}/v1", flush=True)
+        url = f"http://{host}:{listener.getsockname()[1]}/v1"
+        print(f"TUNER_BASE_URL={url}", flush=True)
+        print(_next_step(url, key_to_print), file=sys.stderr, flush=True)
         await stopped.wait()
     finally:
         if watch:
@@ -120,6 +122,13 @@ async def _serve(
         await runner.cleanup()
         await jobs.close()
         await serving.close()
+
+
+def _next_step(url: str, key: str | None) -> str:
+    """What to do now, with lines to paste into another shell; a key that was given is not repeated."""
+    exports = [f"  export TUNER_BASE_URL={url}"]
+    exports += [f"  export TUNER_API_KEY={key}"] if key else ["  export TUNER_API_KEY=…  (the key that it was given)"]
+    return "\n".join(["The tuner is ready. In the shell of its client, or in .env:", *exports, "Ctrl-C stops it."])
 
 
 async def _parent_gone(stopped: asyncio.Event) -> None:
