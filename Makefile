@@ -13,6 +13,7 @@ help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1	\2/' | expand -t 18
 
 setup: .venv/core  ## Make .venv with the core (about 210 MB to download)
+	@$(if $(filter setup,$(MAKECMDGOALS)),echo "Ready. make demo shows it on this machine; make setup-models adds the tuner.",:)
 
 demo: setup  ## Try everything on this machine: a local Slack on a web page, no account, no key
 	@$(BIN)/python -m bot demo
