@@ -294,7 +294,9 @@ async def run_worker(settings: Settings) -> None:
     from bot.learning.versions.register import Register
     from bot.learning.versions.watch import Watch
     from bot.memory import memory_health
+    from bot.rounds import Rounds
     from bot.schedule import Schedule
+    from bot.spreading import Spreading
     from bot.worker import Duty, open_queue
     from handlers.audience import Audience
     from handlers.commands.sources import Shelves, SourceOrder
@@ -315,6 +317,7 @@ async def run_worker(settings: Settings) -> None:
         thinking = await stack.enter_async_context(open_thinking(settings, register, journal))
         watch = await stack.enter_async_context(Watch(register, thinking.persona))
         queue = await stack.enter_async_context(open_queue(memory.docket_url, journal))
+        hands = await stack.enter_async_context(open_queue(memory.docket_url, journal, "parts"))
         tuning = await stack.enter_async_context(open_tuning(settings, register))
         audience = Audience(client, identity.slack_team_id, settings.admin_users)
         rules = Rules.of(settings)
@@ -325,11 +328,22 @@ async def run_worker(settings: Settings) -> None:
 
         async def held_against(report: IngestReport) -> IngestReport:
             if report.added or report.changed or report.removed:
-                await catch_up(journal, standing, thinking.library.find, rules)
+                await examples_follow()
             return report
 
-        async def sync(name: str) -> IngestReport:
-            return await held_against(await thinking.library.sync(identity.team_id, name))
+        async def examples_follow() -> None:
+            await catch_up(journal, standing, thinking.library.find, rules)
+
+        spreading = Spreading(queue, hands, Rounds(memory.redis, identity.team_id), thinking.library, examples_follow)
+
+        async def sync(name: str) -> IngestReport | None:
+            report = await spreading.sync(name)
+            return report and await held_against(report)
+
+        async def sync_and_tell(name: str) -> IngestReport:
+            if report := await sync(name):
+                return report
+            raise TellUser("is large: all workers read it now, part by part. `sources` shows when that is done.")
 
         async def add(order: SourceOrder) -> IngestReport:
             report = await thinking.library.ingest(
@@ -339,7 +353,7 @@ async def run_worker(settings: Settings) -> None:
 
         async def remove(name: str) -> int:
             removed = await thinking.library.remove(identity.team_id, name)
-            await catch_up(journal, standing, thinking.library.find, rules)
+            await examples_follow()
             return removed
 
         async def order_source(order: SourceOrder) -> None:
@@ -364,7 +378,7 @@ async def run_worker(settings: Settings) -> None:
             shelves=Shelves(
                 sources=partial(thinking.library.sources, identity.team_id),
                 add=add,
-                sync=sync,
+                sync=sync_and_tell,
                 remove=remove,
                 order=order_source,
                 name_of=name_of,
@@ -396,6 +410,8 @@ async def run_worker(settings: Settings) -> None:
         following = Following(tuning, queue, learning.tuning_ended)
         schedule = Schedule(queue, partial(thinking.library.due, identity.team_id), sync)
         await stack.enter_async_context(beside(schedule.keep))
+        reading = partial(hands.work, concurrency=1, redelivery_timeout_s=settings.redelivery_timeout_s)
+        await stack.enter_async_context(beside(partial(reading, spreading.part_duties)))
         await stack.enter_async_context(
             beside(partial(end_dates.watch, register, partial(end_of, settings), settings.persona_model))
         )
@@ -408,6 +424,7 @@ async def run_worker(settings: Settings) -> None:
                 **learning.duties,
                 **following.duties,
                 **schedule.duties,
+                **spreading.duties,
                 "gate": Duty(gate, apology="gate_failed"),
             },
             concurrency=settings.worker_concurrency,

@@ -297,7 +297,7 @@ async def test_nothing_stays_for_ever_but_the_examples(bot: RunningBot) -> None:
     async with memory_of(bot) as memory:
         forever = await keys_without_ttl(memory.redis)
         assert await memory.redis.xlen("footnote-T0LOCAL:stream") == 0
-    lists = "footnote-T0LOCAL:stream|footnote-T0LOCAL:workers|footnote-T0LOCAL:task-workers:\\w+"
+    lists = "footnote-T0LOCAL(-parts)?:(stream|workers|task-workers:\\w+)"
     assert [
         key for key in forever if not re.fullmatch(f"footnote:T0LOCAL:(examples?(:ex-\\w+)?|rejected)|{lists}", key)
     ] == []

@@ -1,0 +1,318 @@
+"""Large sources, read in parts by all workers: on a real queue, with a real library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from bot import worker
+from bot.errors import LibraryUnavailable, TellUser
+from bot.journal import Journal
+from bot.memory import Memory
+from bot.rounds import Rounds
+from bot.schedule import Schedule, order
+from bot.spreading import Spreading
+from bot.vocabulary import Question
+from bot.worker import Queue, open_queue
+from retrieval import ingesting
+from retrieval.index import Page, form_of
+from retrieval.index_embedded import EmbeddedIndex
+from retrieval.library import Library
+from retrieval.sources import Access
+from tests.hashing_embedder import HashingEmbedder
+from tests.nouns import TEAM
+from tests.small_library import eventually
+
+
+Logs = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def small_and_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of five documents, and no long waits before what failed is tried again."""
+    monkeypatch.setattr(ingesting, "PART", 5)
+    monkeypatch.setattr(worker, "FIRST_DELAY_S", 0.02)
+    monkeypatch.setattr(worker, "ATTEMPTS", 3)
+
+
+@pytest.fixture
+def journal(memory: Memory) -> Journal:
+    return Journal(memory.redis, TEAM)
+
+
+@pytest.fixture
+def rounds(memory: Memory) -> Rounds:
+    return Rounds(memory.redis, TEAM)
+
+
+class FlakyIndex(EmbeddedIndex):
+    """The embedded index, out of order for what holds a word."""
+
+    refuses = ""
+
+    async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
+        if self.refuses and any(self.refuses in passage.text for page in pages for passage in page.passages):
+            raise LibraryUnavailable("gone")
+        return await super().put(team_id, pages)
+
+
+class Bot:
+    """A library over a folder that every worker sees, and its workers."""
+
+    def __init__(self, folder: Path, journal: Journal, rounds: Rounds, queues: tuple[Queue, Queue]) -> None:
+        self.docs = folder / "docs"
+        self.docs.mkdir()
+        embedder = HashingEmbedder()
+        form = form_of(embedder.id, "test")
+        self.index = FlakyIndex(folder / "library", form, embedder.dimensions, 0.5)
+        access = Access(shared_folders=frozenset({folder}), stamps=folder / "stamps")
+        self.library = Library(self.index, embedder, form, threshold=0.75, model="hashing", access=access)
+        self.journal, self.rounds, (self.queue, self.hands) = journal, rounds, queues
+        self.followed = 0
+        self.spreading = Spreading(self.queue, self.hands, rounds, self.library, self._follow)
+
+    def write(self, *numbers: int, words: str = "Text") -> None:
+        """Writes pages by number."""
+        for number in numbers:
+            (self.docs / f"{number:03}.md").write_text(f"{words} {number}.")
+
+    async def add(self) -> None:
+        """Makes the folder a source by its first page."""
+        self.write(0)
+        await self.library.ingest(TEAM, self.docs)
+
+    async def order(self) -> None:
+        await order(self.queue, "docs")
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[Logs]:
+        """A worker that does everything; gives what it logs."""
+        schedule = Schedule(self.queue, self._nothing, self.spreading.sync)
+        duties = {**schedule.duties, **self.spreading.duties}
+        with capture_logs() as logs:
+            tasks = [
+                asyncio.create_task(self.queue.work(duties, concurrency=4, redelivery_timeout_s=2)),
+                asyncio.create_task(self.hands.work(self.spreading.part_duties, concurrency=2, redelivery_timeout_s=2)),
+            ]
+            try:
+                yield logs
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def held(self) -> set[str]:
+        """The documents that are in."""
+        return set(await self.index.digests(TEAM, "docs"))
+
+    async def _follow(self) -> None:
+        self.followed += 1
+
+    async def _nothing(self) -> list[str]:
+        return []
+
+
+@pytest.fixture
+async def bot(memory: Memory, journal: Journal, rounds: Rounds, tmp_path: Path) -> AsyncIterator[Bot]:
+    async with AsyncExitStack() as stack:
+        queue = await stack.enter_async_context(open_queue(memory.docket_url, journal))
+        hands = await stack.enter_async_context(open_queue(memory.docket_url, journal, "parts"))
+        made = Bot(tmp_path, journal, rounds, (queue, hands))
+        stack.push_async_callback(made.library.close)
+        yield made
+
+
+def reported(logs: Logs, count: int = 1) -> Callable[[], Awaitable[Logs]]:
+    """Looks for reports in the log."""
+
+    async def look() -> Logs:
+        found = [line for line in logs if line["event"] == "source_synced"]
+        return found if len(found) >= count else []
+
+    return look
+
+
+def names(numbers: range) -> set[str]:
+    return {f"{number:03}" for number in numbers}
+
+
+async def test_a_large_source_is_read_in_parts_and_reported_once(bot: Bot, memory: Memory) -> None:
+    """What is new, changed and gone, over all parts, is one report; of the round nothing is left."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    async with bot.working() as logs:
+        await bot.order()
+        (first,) = await eventually(reported(logs))
+        (bot.docs / "007.md").unlink()
+        bot.write(3, words="New text")
+        await bot.order()
+        _, second = await eventually(reported(logs, 2))
+    assert [line["parts"] for line in logs if line["event"] == "source_spread"] == [5, 5]
+    assert (first["added"], first["unchanged"], first["removed"], first["failed"]) == (22, 1, 0, 0)
+    assert (second["added"], second["changed"], second["unchanged"], second["removed"]) == (0, 1, 21, 1)
+    assert await bot.held() == names(range(23)) - {"007"}
+    (source,) = await bot.library.sources(TEAM)
+    assert source.documents == 22 and source.last_report and source.last_report.removed == 1
+    assert bot.followed == 2
+    assert not [key async for key in memory.redis.scan_iter("footnote:*:sync:*")]
+
+
+async def test_a_small_source_is_one_job(bot: Bot, memory: Memory) -> None:
+    """What fits into one part is synced where it was listed, and the memory hears nothing of it."""
+    await bot.add()
+    bot.write(*range(1, 5))
+    async with bot.working() as logs:
+        await bot.order()
+        (report,) = await eventually(reported(logs))
+    assert report["added"] == 4
+    assert not [line for line in logs if line["event"] in ("source_spread", "part_read")]
+
+
+async def test_a_folder_that_only_this_machine_has_is_one_job(bot: Bot, tmp_path: Path) -> None:
+    """Another worker would find nothing there, and take everything for deleted."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    bot.library._access = Access()
+    async with bot.working() as logs:
+        await bot.order()
+        (report,) = await eventually(reported(logs))
+    assert report["added"] == 22
+    assert not [line for line in logs if line["event"] == "source_spread"]
+
+
+async def test_a_sync_while_parts_are_read_does_not_begin_anew(bot: Bot) -> None:
+    """The round goes on; nothing is listed or reported twice."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    assert await bot.spreading.sync("docs") is None
+    before = await bot.rounds.current("docs")
+    assert await bot.spreading.sync("docs") is None
+    assert before and await bot.rounds.current("docs") == before
+    async with bot.working() as logs:
+        await bot.order()
+        await eventually(reported(logs))
+    assert Counter(line["event"] for line in logs)["source_spread"] == 0
+    assert len([line for line in logs if line["event"] == "part_read"]) == 5
+    assert await bot.held() == names(range(23))
+
+
+async def test_a_part_of_an_earlier_round_is_not_read(bot: Bot) -> None:
+    """Its round was given up: it ends without a word."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    await bot.spreading.sync("docs")
+    current = await bot.rounds.current("docs")
+    assert current
+    await bot.rounds.forget("docs", current.id)
+    async with bot.working() as logs:
+        await eventually(lambda: idle(bot.hands))
+    assert await bot.held() == {"000"}
+    assert not [line for line in logs if line["event"] == "part_read"]
+
+
+async def test_a_part_that_cannot_be_read_takes_nothing_away(bot: Bot) -> None:
+    """After all attempts it is one line in the report and a dead letter; the other parts are in, and what it holds, and
+    what is gone elsewhere, stays."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    await bot.library.sync(TEAM, "docs")
+    bot.write(8, words="Poisoned text")
+    bot.write(20, words="New text")
+    (bot.docs / "011.md").unlink()
+    bot.index.refuses = "Poisoned"
+    async with bot.working() as logs:
+        await bot.order()
+        (report,) = await eventually(reported(logs), within_s=30)
+    assert (report["changed"], report["removed"], report["failed"]) == (1, 0, 1)
+    assert [line["reason"] for line in logs if line["event"] == "document_not_read"] == [
+        "part 2 of 5 could not be read: see the worker's log"
+    ]
+    assert await bot.held() == names(range(23))
+    assert [failure.kind for failure in await bot.journal.failures()] == ["sync-part"]
+    bot.index.refuses = ""
+    async with bot.working() as logs:
+        await bot.order()
+        (report,) = await eventually(reported(logs))
+    assert (report["changed"], report["removed"], report["failed"]) == (1, 1, 0)
+
+
+async def test_a_worker_without_the_folder_takes_nothing_for_deleted(bot: Bot, tmp_path: Path) -> None:
+    """Where a mount is missing, the folder is empty: its parts are left to others, and nothing is taken out."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    await bot.library.sync(TEAM, "docs")
+    await bot.spreading.sync("docs")
+    bot.docs.rename(tmp_path / "elsewhere")
+    bot.docs.mkdir()
+    async with bot.working() as logs:
+        (report,) = await eventually(reported(logs), within_s=30)
+    assert (report["removed"], report["failed"]) == (0, 5)
+    assert await bot.held() == names(range(23))
+
+
+async def test_a_listing_that_breaks_off_changes_nothing(
+    bot: Bot, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither are parts of it read, nor does anything of it stay in the memory."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    keep = Rounds.keep
+
+    async def break_off(rounds: Rounds, name: str, id: str, number: int, page: str) -> None:
+        if number == 2:
+            raise TellUser("The disk is gone.")
+        await keep(rounds, name, id, number, page)
+
+    monkeypatch.setattr(Rounds, "keep", break_off)
+    with pytest.raises(TellUser):
+        await bot.spreading.sync("docs")
+    assert not [key async for key in memory.redis.scan_iter("footnote:*:sync:*")]
+    assert await bot.held() == {"000"}
+
+
+async def test_a_source_that_is_removed_while_it_is_read_does_not_come_back(bot: Bot) -> None:
+    """What a part brings afterwards goes again, and the round ends."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    await bot.spreading.sync("docs")
+    await bot.library.remove(TEAM, "docs")
+    async with bot.working() as logs:
+        await eventually(lambda: saw(logs, "round_ended"))
+        await eventually(lambda: saw(logs, "source_not_read"))
+    assert await bot.held() == set()
+    assert await bot.library.sources(TEAM) == []
+
+
+async def test_a_document_that_stands_in_two_parts_is_reported_and_the_first_counts(bot: Bot) -> None:
+    """As within one part: the second is named with the place of the first, whoever was stored last."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    (bot.docs / "021.txt").write_text("Other text 021.")
+    (bot.docs / "0.jsonl").write_text('{"id": "021", "text": "Record text 021."}\n')
+    for _ in range(2):
+        async with bot.working() as logs:
+            await bot.order()
+            (report,) = await eventually(reported(logs))
+        reasons = {line["place"]: line["reason"] for line in logs if line["event"] == "document_not_read"}
+        said = "has the id “021”, which 0.jsonl:1 has already"
+        assert reasons.keys() == {"021.md", "021.txt"} and reasons["021.md"] == said
+        question = Question(id="q", team_id=TEAM, text="text 021", readable=frozenset({"workspace"}))
+        hits = (await bot.library.find(question, k=50)).hits
+        assert [hit.passage.text for hit in hits if hit.passage.document_id == "021"] == ["Record text 021."]
+    assert report["added"] == 0
+
+
+async def idle(queue: Queue) -> bool:
+    backlog = await queue.backlog()
+    return not backlog.waiting and not backlog.running
+
+
+async def saw(logs: Logs, event: str) -> bool:
+    return any(line["event"] == event for line in logs)
