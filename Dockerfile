@@ -1,6 +1,7 @@
 # One image for both processes of the Procfile: `web` unless told otherwise. Every package of the lock has a wheel, so
-# no compiler is needed. For other embedding models: docker build --build-arg LOCK=requirements-models.lock . ; for sources
-# in s3://, gs:// and abfs://: LOCK=requirements-cloud.lock
+# no compiler is needed. For the embedding model of many languages: docker build --build-arg
+# LOCK=requirements-multilingual.lock . ; for any other: LOCK=requirements-models.lock ; for sources in s3://, gs:// and
+# abfs://: LOCK=requirements-cloud.lock
 FROM python:3.11-slim
 
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

@@ -100,7 +100,9 @@ def open_api_embedder(settings: Settings) -> ApiEmbedder:
     Raises LibraryUnavailable when it must ask and the server is down, Broken when the server refuses.
     """
     from openai import OpenAI, Timeout
+    from stamina.instrumentation import set_on_retry_hooks
 
+    set_on_retry_hooks(())  # a call that works the second time is no news, and what fails for good is logged
     key = settings.embedding_api_key
     client = OpenAI(
         base_url=settings.embedding_base_url,
@@ -139,9 +141,9 @@ def _read(answer: Any, texts: int, dimensions: int | None) -> Vectors:
     import numpy as np
 
     data = sorted(answer.data, key=lambda row: row.index)
-    if [row.index for row in data] != list(range(texts)):
-        raise LibraryUnavailable(f"the embedding server gave {len(data)} vectors for {texts} texts, or in no order")
     lengths = {len(row.embedding) for row in data}
+    if [row.index for row in data] != list(range(texts)) or 0 in lengths:
+        raise LibraryUnavailable(f"the embedding server did not give a vector for each of {texts} texts")
     if len(lengths) > 1 or (dimensions and lengths != {dimensions}):
         raise Broken(
             f"The embedding server gives vectors of {'/'.join(map(str, sorted(lengths)))} numbers instead of "

@@ -75,6 +75,7 @@ def test_the_image_takes_in_only_what_is_named() -> None:
         "requirements.lock",
         "requirements-cloud.lock",
         "requirements-models.lock",
+        "requirements-multilingual.lock",
         "LICENSE",
     }
 
