@@ -50,8 +50,9 @@ class Thinking:
     rewrite: Rewriter | None = None
 
     async def find(self, question: Question, k: int = 5, *, without: frozenset[str] = frozenset()) -> Found:
-        """Finds passages as an answer does: a follow-up is rewritten first, where there is a model for it."""
-        return await self.library.find(question, k, without=without, rewrite=self.rewrite)
+        """Finds what an answer is written from: a follow-up is rewritten first, where there is a model for it, and what
+        stands around the best passage is read with it."""
+        return await self.library.find(question, k, without=without, rewrite=self.rewrite, around=True)
 
     async def answer(self, question: Question, reply: Reply) -> Answer:
         """Answers a question into a reply."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from bot.calibration import Calibration
+from bot.errors import LibraryUnavailable
 from bot.log import log
 from bot.vocabulary import Found, Hit, Passage, Question
 from retrieval.copies import newest_first, without_copies
@@ -70,9 +71,11 @@ class Finder:
         without: frozenset[str] = frozenset(),
         hidden: frozenset[str] = frozenset(),
         rewrite: Rewrite | None = None,
+        around: bool = False,
     ) -> Found:
         """Finds the `k` best passages, without some of the `STEPS`, and as if some documents were not there. What is no
-        question without its thread is searched as `rewrite` says it, else after what its asker said before."""
+        question without its thread is searched as `rewrite` says it, else after what its asker said before. With
+        `around`, which costs a call to the index, what stands around the best hit is read, too."""
         rewrite_ms = 0.0
         if rewrite and "follow_ups" not in without and needs_its_thread(question.text, question.history):
             asked = time.perf_counter()
@@ -99,7 +102,7 @@ class Finder:
         if "copies" not in without:
             hits = without_copies(hits)
         hits = hits[:k]
-        around = [] if "neighbours" in without else await self._around(question, hits)
+        beside = await self._around(question, hits) if around and "neighbours" not in without else []
         confidence, is_sufficient = self._judge(text, hits)
         return Found(
             hits=tuple(hits),
@@ -107,7 +110,7 @@ class Finder:
             confidence=confidence,
             is_sufficient=is_sufficient,
             is_vague=not question.history and is_vague(text, hits),
-            around=tuple(around),
+            around=tuple(beside),
             rewrite_ms=rewrite_ms,
             embed_ms=(embedded - began) * 1000,
             search_ms=(time.perf_counter() - embedded) * 1000,
@@ -166,7 +169,11 @@ class Finder:
         if not hits:
             return []
         best, known = hits[0].passage, {hit.passage.id for hit in hits[:READ]}
-        near = await self._index.around(question.team_id, best, 1, question.readable)
+        try:
+            near = await self._index.around(question.team_id, best, 1, question.readable)
+        except LibraryUnavailable as error:  # what was found is enough to answer from
+            log.warning("not_read_around", question=question.id, cause=str(error))
+            return []
         return [one for one in near if one.section == best.section and one.id not in known and _may_show(one, question)]
 
     async def _search(self, question: Question, query: Query, k: int) -> list[Hit]:

@@ -88,14 +88,16 @@ class Library:
         without: frozenset[str] = frozenset(),
         hidden: frozenset[str] = frozenset(),
         rewrite: Rewrite | None = None,
+        around: bool = False,
     ) -> Found:
         """Finds the `k` best passages that everyone at the place of the question may read; to measure, without some of
-        the steps of finding, and as if some documents were not there. `rewrite` says a follow-up without its thread.
+        the steps of finding, and as if some documents were not there. `rewrite` says a follow-up without its thread;
+        with `around`, what stands around the best hit is read, too.
 
         Raises LibraryUnavailable when the index is down or slow.
         """
         finder = self._finder(await self._editions.reading())
-        return await finder.find(question, k, without=without, hidden=hidden, rewrite=rewrite)
+        return await finder.find(question, k, without=without, hidden=hidden, rewrite=rewrite, around=around)
 
     @property
     def form(self) -> str:

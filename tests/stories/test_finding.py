@@ -9,11 +9,13 @@ from pathlib import Path
 import openai  # noqa: F401 - its import may take longer than a rewriting
 import pytest
 
+from bot.errors import LibraryUnavailable
 from bot.settings import LOCAL_TEAM, Settings
 from bot.terminal import SilentReply
-from bot.vocabulary import Found, Question, Turn
+from bot.vocabulary import Found, Passage, Question, Turn
 from bot.wiring import open_thinking
 from retrieval.finding import Rewrite
+from retrieval.index_embedded import EmbeddedIndex
 from retrieval.library import Library, open_library
 from tests.scripted_model import ScriptedModel
 
@@ -50,7 +52,7 @@ async def ask(
     library: Library, text: str, *history: Turn, rewrite: Rewrite | None = None, readable: frozenset[str] = EVERYBODY
 ) -> Found:
     question = Question(id="q", team_id=LOCAL_TEAM, text=text, readable=readable, history=history)
-    return await library.find(question, rewrite=rewrite)
+    return await library.find(question, rewrite=rewrite, around=True)
 
 
 async def test_a_follow_up_is_searched_as_it_was_rewritten(library: Library, docs: Path) -> None:
@@ -123,3 +125,17 @@ async def test_what_stands_around_a_passage_obeys_the_audience(library: Library,
     await library.ingest(LOCAL_TEAM, docs, audience="group:G1")
     found = await ask(library, "How do I turn valve 8?", readable=frozenset({"public"}))
     assert found.hits == () and found.around == ()
+
+
+async def test_what_stands_around_is_no_reason_to_fail(
+    library: Library, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the index breaks down just then, what was found is answered from."""
+
+    async def down(*_: object) -> list[Passage]:
+        raise LibraryUnavailable("down")
+
+    await library.ingest(LOCAL_TEAM, docs)
+    monkeypatch.setattr(EmbeddedIndex, "around", down)
+    found = await ask(library, "How do I turn valve 8?")
+    assert found.hits and found.around == ()
