@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot import calibration_command, source_commands
+from bot import calibration_command, library_commands, source_commands
 from bot.learning import example_commands
 from bot.learning.matrix import commands as matrix_commands
 from bot.learning.tuning import commands as tuning_commands
@@ -91,6 +91,7 @@ def ask(
 
 
 source_commands.register(cli)
+library_commands.register(cli)
 
 
 @cli.command()

@@ -436,7 +436,7 @@ class FormStatus(Frozen):
     documents: int
     passages: int
     left_at: datetime | None = None
-    """When it was live last, where it was."""
+    """When another form took its place, where it was live."""
 
 
 class Reembedded(Frozen):

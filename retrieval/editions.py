@@ -51,6 +51,7 @@ class Editions:
         self.trouble = ""
         """Why the live form cannot be opened here; empty where it can."""
         self._opened = {own.form.id: own}
+        self._indexes: dict[str, Index] = {}
         self._live: str | None = None
         self._ask_again_at = 0.0
         self._was_live: set[str] = set()
@@ -103,6 +104,15 @@ class Editions:
         self._follow(edition)
         return edition
 
+    async def live_index(self) -> Index:
+        """Gives the index of the live form without its model: to count, to remember and to forget."""
+        live = await self._live_form()
+        if live in self._opened:
+            return self._opened[live].index
+        if live not in self._indexes:
+            self._indexes[live] = self.forms.index(self._there.get(live, Form(id=live)))
+        return self._indexes[live]
+
     async def is_live(self, edition: Edition) -> bool:
         """Whether an edition is live, asked for anew."""
         return self._forms is None or await self._forms.live() in (None, edition.form.id)
@@ -134,8 +144,8 @@ class Editions:
         if self._opening:
             self._opening.cancel()
             await asyncio.wait({self._opening})
-        for edition in self._opened.values():
-            await edition.index.close()
+        for index in (*self._indexes.values(), *(edition.index for edition in self._opened.values())):
+            await index.close()
         if self._forms:
             await self._forms.close()
 
@@ -185,7 +195,8 @@ class Editions:
         """Opens a form with its model loaded; runs in a thread."""
         if self._embedder_of is None or not form.model:
             raise TellUser("It is not known by what.")
-        embedder = self._embedder_of(form)
+        mine = {one.embedder.id: one.embedder for one in self._opened.values()}  # only the chunker may be another
+        embedder = mine.get(form.embedder) or self._embedder_of(form)
         if embedder.id != form.embedder:
             raise TellUser(f"Here {form.model} is {embedder.id}, there it was {form.embedder}.")
         embedder.embed_query("hello")
@@ -193,8 +204,10 @@ class Editions:
 
     def _follow(self, edition: Edition) -> None:
         if edition is not self.current:
-            log.info("library_form_followed", form=edition.form.id, model=edition.form.model)
             self.current = edition
+            log.info("library_form_followed", form=edition.form.id, model=edition.form.model)
+            if self.remark:
+                log.warning("embedding_model_not_live", advice=self.remark)
 
 
 _ADVICE = "Install what it needs, set EMBEDDING_MODEL to it, or run `python -m bot library reembed`."

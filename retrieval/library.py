@@ -206,7 +206,7 @@ class Library:
 
     async def _remember(self, team_id: str, source: Source) -> None:
         """Remembers a source, through the live form: EMBEDDING_MODEL's need not be there."""
-        await (await self._editions.writing()).index.save_source(team_id, source)
+        await (await self._editions.live_index()).save_source(team_id, source)
 
     async def _read_into_live(self, team_id: str, source: Source, progress: Progress | None) -> IngestReport:
         """Syncs a source into the live form, again when another one went live meanwhile; what the sync changes leaves
@@ -263,7 +263,7 @@ class Library:
         name."""
         if name not in [source.name for source in await self.sources(team_id)]:
             raise TellUser(f"There is no source named “{name}”.")
-        index = (await self._editions.writing()).index
+        index = await self._editions.live_index()
         documents, _ = await index.count(team_id, name)
         await index.forget_source(team_id, name)
         file = stamps_file(self._access.stamps, team_id, name)

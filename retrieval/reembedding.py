@@ -12,11 +12,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import Literal
 
 from bot.errors import FootnoteError, TellUser
 from bot.log import log
-from bot.vocabulary import FormStatus, IngestReport, Reembedded, Source
+from bot.vocabulary import FormState, FormStatus, IngestReport, Reembedded, Source
 from retrieval.chunking import embedded_text
 from retrieval.editions import Edition, Editions
 from retrieval.forms import Form, form_before, outdated
@@ -60,7 +59,9 @@ class Reembedding:
             async with self._index_of(live) as old:
                 marks = await self._bring_level(old, progress)
                 problems = [*await self._lacking(old), *await self._unfound()]
-                if not problems or incomplete:
+                if (now := await self._live()).id != live.id:
+                    problems = [f"Meanwhile another form went live, {now.id}: embed again."]
+                elif not problems or incomplete:
                     await forms.switch(self._new.form.id)
                     self._editions.look_again()
                     log.info("library_switched", form=self._new.form.id, model=self._new.form.model, before=live.id)
@@ -100,14 +101,14 @@ class Reembedding:
         forms = self._editions.forms
         there, live = await forms.all(), await forms.live()
         before = form_before(there, live)
-        order: list[tuple[int, Literal["live", "before", "to come", "old"], Form]] = []
+        order: list[tuple[int, FormState, Form]] = []
         for form in there:
             if form.id == live:
                 order.append((0, "live", form))
-            elif form.id == self._new.form.id:
-                order.append((1, "to come", form))
             elif before and form.id == before.id:
-                order.append((2, "before", form))
+                order.append((1, "before", form))
+            elif form.id == self._new.form.id:
+                order.append((2, "to come", form))
             else:
                 order.append((3, "old", form))
         return [
@@ -228,14 +229,21 @@ class Reembedding:
         finally:
             await index.close()
 
-    async def _status_of(self, form: Form, state: Literal["live", "before", "to come", "old"]) -> FormStatus:
+    async def _status_of(self, form: Form, state: FormState) -> FormStatus:
         documents = passages = 0
         async with self._index_of(form) as index:
             for team_id in await self._editions.forms.teams():
                 some = await index.count(team_id)
                 documents, passages = documents + some[0], passages + some[1]
-        kept = form.model_dump(include={"id", "model", "dimensions", "left_at"})
-        return FormStatus(**kept, state=state, documents=documents, passages=passages)
+        return FormStatus(
+            id=form.id,
+            model=form.model,
+            dimensions=form.dimensions,
+            state=state,
+            documents=documents,
+            passages=passages,
+            left_at=None if state == "live" else form.left_at,
+        )
 
 
 def _named(progress: Progress | None, source: str, number: int, of: int) -> Progress | None:
