@@ -37,7 +37,17 @@ AGAIN_S = 1
 """Wait before objects that were refused are offered again."""
 PER_CALL = 500
 """Ids in one filter, and objects in one page of a listing."""
+UNFINISHED = "~"
+"""Before the digest of a document whose earlier version is still being taken out."""
+LOOKS = 3
+"""At a document that changes meanwhile, each time again."""
 _NAMESPACE = UUID("4d7f3f0a-51f4-5b52-9d1e-0d1b4f9a7c55")
+
+
+Key = tuple[str, str]
+"""A document: its source and its id."""
+Shown = dict[Key, str]
+"""The digest of the version of a document that is to be read."""
 
 
 class WeaviateIndex:
@@ -53,6 +63,21 @@ class WeaviateIndex:
         check_team(team_id)
         if not query.readable:
             return []
+        hits: list[Hit] = []
+        for _ in range(LOOKS):
+            hits = await self._search(team_id, query, k, {})
+            mixed = _mixed(hits)
+            if not mixed:
+                break
+            # A document is just being changed: it is read by the version that its manifest names. Nothing of that one
+            # was being taken out before the manifest named another, so what was found is whole when it still does.
+            shown = await self._shown(team_id, mixed)
+            hits = await self._search(team_id, query, k, shown)
+            if await self._shown(team_id, mixed) == shown:
+                break
+        return hits
+
+    async def _search(self, team_id: str, query: Query, k: int, shown: Shown) -> list[Hit]:
         from weaviate.classes.query import HybridFusion, MetadataQuery
 
         try:
@@ -63,7 +88,7 @@ class WeaviateIndex:
                     alpha=self._alpha if query.alpha is None else query.alpha,
                     fusion_type=HybridFusion.RELATIVE_SCORE,
                     query_properties=list(SEARCHED),
-                    filters=_where(query),
+                    filters=_where(query, shown),
                     limit=k,
                     include_vector=True,  # hybrid gives neither distance nor certainty
                     return_properties=list(RETURNED),
@@ -104,6 +129,10 @@ class WeaviateIndex:
         for number, reason in (await self._insert(passages_name(self._form), team_id, _objects(pages))).items():
             refused[owners[number]] = reason
         good = [page for page in pages if page.document_id not in refused]
+        changed = await self._shown(team_id, {(page.source, page.document_id) for page in good})
+        # From here on the new version is read. It is not yet called known: a sync that ends here is taken up again.
+        replaced = [page for page in good if changed.get((page.source, page.document_id), page.digest) != page.digest]
+        await self._insert(documents_name(self._form), team_id, _manifest(replaced, UNFINISHED))
         await self._delete_earlier(team_id, good)
         for number, reason in (await self._insert(documents_name(self._form), team_id, _manifest(good))).items():
             refused[good[number].document_id] = reason
@@ -139,6 +168,17 @@ class WeaviateIndex:
             if len(listed.objects) < PER_CALL:
                 return digests
             after = listed.objects[-1].uuid
+
+    async def _shown(self, team_id: str, documents: Iterable[Key]) -> Shown:
+        """Gives the digest of the version that is to be read, of those documents that are known."""
+        by_source: dict[str, list[str]] = {}
+        for source, document_id in sorted(documents):
+            by_source.setdefault(source, []).append(document_id)
+        return {
+            (source, document_id): digest.removeprefix(UNFINISHED)
+            for source, ids in by_source.items()
+            for document_id, digest in (await self._digests_of(team_id, source, ids)).items()
+        }
 
     async def _digests_of(self, team_id: str, source: str, document_ids: Sequence[str]) -> dict[str, str]:
         from weaviate.classes.query import Filter
@@ -317,16 +357,17 @@ def _source_id(name: str) -> UUID:
 def _objects(pages: Sequence[Page]) -> Iterator[Any]:
     for page in pages:
         for passage, vector in zip(page.passages, page.vectors, strict=True):
-            fields = passage.model_dump(exclude={"id"}, exclude_none=True)
+            fields = passage.model_dump(exclude={"id"}, exclude_none=True) | {"passage_id": passage.id}
             fields["identifiers"] = " ".join(identifiers(passage.text))
-            yield _object(UUID(passage.id), fields, vector.tolist())
+            # A version's rows are its own: what did not change in a document is in both until the earlier one is out.
+            yield _object(uuid5(UUID(passage.id), passage.document_digest), fields, vector.tolist())
 
 
-def _manifest(pages: Sequence[Page]) -> list[Any]:
+def _manifest(pages: Sequence[Page], mark: str = "") -> list[Any]:
     return [
         _object(
             uuid5(_NAMESPACE, f"{page.source}\n{page.document_id}"),
-            {"source": page.source, "document_id": page.document_id, "digest": page.digest},
+            {"source": page.source, "document_id": page.document_id, "digest": mark + page.digest},
         )
         for page in pages
     ]
@@ -338,13 +379,30 @@ def _object(uuid: UUID, properties: Mapping[str, Any], vector: list[float] | Non
     return DataObject(properties=dict(properties), uuid=uuid, vector=vector)
 
 
-def _where(query: Query) -> Any:
+def _where(query: Query, shown: Shown) -> Any:
     from weaviate.classes.query import Filter
 
-    readable = Filter.by_property("audience").contains_any(sorted(query.readable))
-    if not query.hidden:
-        return readable
-    return readable & Filter.by_property("document_id").contains_none(sorted(query.hidden))
+    where = Filter.by_property("audience").contains_any(sorted(query.readable))
+    if query.hidden:
+        where &= Filter.by_property("document_id").contains_none(sorted(query.hidden))
+    for (source, document_id), digest in shown.items():
+        where &= Filter.any_of(
+            [
+                Filter.by_property("document_digest").equal(digest),
+                Filter.by_property("document_id").not_equal(document_id),
+                Filter.by_property("source").not_equal(source),
+            ]
+        )
+    return where
+
+
+def _mixed(hits: Iterable[Hit]) -> set[Key]:
+    """Gives the documents of which there are two versions."""
+    digests: dict[Key, set[str]] = {}
+    for hit in hits:
+        key = hit.passage.source, hit.passage.document_id
+        digests.setdefault(key, set()).add(hit.passage.document_digest)
+    return {key for key, found in digests.items() if len(found) > 1}
 
 
 def _hit(found: Any, query: Query) -> Hit:
@@ -356,4 +414,4 @@ def _hit(found: Any, query: Query) -> Hit:
 
 def _passage(found: Any) -> Passage:
     fields = {name: value for name, value in found.properties.items() if value is not None}
-    return Passage(id=str(found.uuid), **fields)
+    return Passage(id=fields.pop("passage_id"), **fields)

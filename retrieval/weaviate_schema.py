@@ -21,7 +21,8 @@ SOURCES = "Sources"
 SEARCHED = ("title", "section", "text", "identifiers")
 """The properties whose words count."""
 RETURNED = (
-    "document_id", "source", "title", "section", "url", "text", "audience", "updated_at", "position", "document_digest",
+    "passage_id", "document_id", "source", "title", "section", "url", "text", "audience", "updated_at", "position",
+    "document_digest",
 )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def _passages() -> list[Property]:
         *(_label(name) for name in ("audience", "source", "document_id", "document_digest")),
         *(_words(name, Tokenization.WORD) for name in ("title", "section", "text")),
         _words("identifiers", Tokenization.LOWERCASE),
-        _stored("url"),
+        *(_stored(name) for name in ("passage_id", "url")),
         Property(name="position", data_type=DataType.INT, index_filterable=False),
         Property(name="updated_at", data_type=DataType.DATE, index_filterable=False),
     ]
