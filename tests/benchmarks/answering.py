@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -101,7 +102,8 @@ async def _share(library: Library, embedder: TimedEmbedder, text: str, journal: 
         await journal.accept(asked)
     reply = JournalledReply(journal, asked) if journal else SilentReply()
     question = Question(id=asked.id, team_id=asked.team_id, text=text, readable=READABLE)
-    answered = await answer(question, find=library.find, voice=Voice(model), persona=persona, reply=reply)
+    find = partial(library.find, around=True)
+    answered = await answer(question, find=find, voice=Voice(model), persona=persona, reply=reply)
     whole_ms = ms_since(began)
     if answered.status != "answered":
         raise SystemExit(f"{text!r} was {answered.status}: {answered.completion!r}")

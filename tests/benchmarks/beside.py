@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -354,7 +355,7 @@ class Comparison:
 
         await answer(
             self._question(text),
-            find=self.library.find,
+            find=partial(self.library.find, around=True),
             voice=Voice(InstantModel(is_whole=True)),
             persona=load_persona(),
             reply=SilentReply(),
@@ -400,7 +401,7 @@ class Comparison:
         self, find: dict[str, float], answer: dict[str, float], found: dict[str, float], passages: int
     ) -> list[Figure]:
         over = f"beyond the bare client's search, p50; {len(self.questions)} questions over {passages} passages in turn"
-        wrote = "the same, with a model that answers at once; ours checks every sentence, journal off"
+        wrote = "the same, by a model that writes at once; ours reads around the best passage and checks each sentence"
         best = max(found[name] for name in NAMES[1:])
         return [
             *_beside("A find", find, "ms", over, 1.0, beside=(LANGCHAIN,)),
