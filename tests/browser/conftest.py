@@ -1,4 +1,5 @@
-"""A real Chromium on the local Slack's page: `slack` is the running server, `browser_page` opens a page on it."""
+"""A real Chromium on the local Slack's page: `slack` is the running server, `browser_page` opens a page on it. One
+Chromium serves all tests, each in contexts of its own: starting it takes longer than most of them."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.browser.stand_in import StandIn
@@ -25,21 +27,21 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def slack() -> AsyncIterator[LocalSlack]:
     """A local Slack of this test's own, with the slash commands of the manifest."""
     async with LocalSlack(manifest=ROOT / "manifest.json") as running:
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def bot(slack: LocalSlack) -> AsyncIterator[StandIn]:
     """A small Bolt app on that Slack, in the place of Footnote."""
     async with StandIn(slack) as running:
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def browser() -> AsyncIterator[Browser]:
     """The system's Chromium, without a window; the test is skipped where there is none."""
     executable = chromium()
@@ -52,7 +54,7 @@ async def browser() -> AsyncIterator[Browser]:
         await running.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def browser_page(browser: Browser) -> AsyncIterator[OpenPage]:
     """Opens pages: `await browser_page(url, **options of a Playwright context)`.
 

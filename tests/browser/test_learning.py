@@ -13,7 +13,7 @@ from tests.browser.conftest import OpenPage
 from tests.running_bot import COMPANY
 from tests.small_library import bot_that_knows, until_idle
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
 BETTER = "Open Settings, then API keys, and select Regenerate next to the key."
 FINAL = "Open Settings, then API keys, and select Regenerate next to the key [1]."

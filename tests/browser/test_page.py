@@ -10,7 +10,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.stand_in import StandIn
 from tests.local_slack import LocalSlack
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
 
 async def test_a_question_in_a_channel_is_answered_in_its_thread_before_the_readers_eyes(

@@ -13,7 +13,7 @@ from playwright.async_api import expect
 from tests.browser.conftest import OpenPage
 from tests.local_slack import LocalSlack
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
 
 class Wire:

@@ -12,7 +12,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.stand_in import StandIn
 from tests.local_slack import LocalSlack
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
 
 async def test_everybody_sees_only_the_channels_that_are_theirs(slack: LocalSlack, browser_page: OpenPage) -> None:

@@ -9,7 +9,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.stand_in import StandIn, mrkdwn
 from tests.local_slack import JSON, LocalSlack
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
 HOSTILE = [
     "<img src=x onerror=hacked()>",

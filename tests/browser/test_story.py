@@ -12,7 +12,7 @@ from tests.browser.conftest import OpenPage
 from tests.running_bot import COMPANY
 from tests.small_library import bot_that_knows, until_idle
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
 
 async def test_an_answer_that_somebody_liked_on_the_page_is_found_among_the_candidates(
