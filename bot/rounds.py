@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 TTL_S = 7 * 86_400
+LISTING_TTL_S = 3_600
+"""From one page to the next: of a listing that broke off, nothing stays for long."""
 
 
 class Round(Frozen):
@@ -60,13 +62,19 @@ class Rounds:
         with redis_errors():
             pipe = self._redis.pipeline()
             pipe.hset(self._key(name, id, "pages"), str(number), _packed(page))
-            pipe.expire(self._key(name, id, "pages"), TTL_S)
+            pipe.expire(self._key(name, id, "pages"), LISTING_TTL_S)
             await pipe.execute()
 
-    async def open(self, round: Round) -> None:
-        """Begins a round whose pages are all there."""
+    async def open(self, round: Round) -> Round:
+        """Begins a round whose pages are all there; gives the one that the source is in, which is another where
+        somebody was faster."""
         with redis_errors():
-            await self._redis.set(self._key(round.name), round.model_dump_json(), ex=TTL_S)
+            await self._redis.expire(self._of(round, "pages"), TTL_S)
+            await self._redis.set(self._key(round.name), round.model_dump_json(), ex=TTL_S, nx=True)
+        current = await self.current(round.name)
+        if current is None or current.id != round.id:
+            await self.forget(round.name, round.id)
+        return current or round
 
     async def forget(self, name: str, id: str) -> bool:
         """Takes everything of a round out; false when there was no such round open."""

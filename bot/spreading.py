@@ -108,7 +108,7 @@ class Spreading:
         if current := await self._rounds.current(name):
             await self._go_on(current)
             return None
-        id = uuid4().hex
+        id, began = uuid4().hex, datetime.now(UTC)
         try:
             listing = await self._library.spread(
                 self._rounds.team_id, name, lambda number, page: self._rounds.keep(name, id, number, page)
@@ -118,8 +118,7 @@ class Spreading:
             raise
         if isinstance(listing, IngestReport):
             return listing
-        current = Round(id=id, name=name, began=datetime.now(UTC), listing=listing)
-        await self._rounds.open(current)
+        current = await self._rounds.open(Round(id=id, name=name, began=began, listing=listing))
         log.info("source_spread", source=name, parts=listing.parts)
         await self._go_on(current)
         return None

@@ -30,7 +30,6 @@ from tests.hashing_embedder import HashingEmbedder
 from tests.nouns import TEAM
 from tests.small_library import eventually
 
-
 Logs = list[MutableMapping[str, Any]]
 
 
@@ -201,6 +200,20 @@ async def test_a_sync_while_parts_are_read_does_not_begin_anew(bot: Bot) -> None
     assert Counter(line["event"] for line in logs)["source_spread"] == 0
     assert len([line for line in logs if line["event"] == "part_read"]) == 5
     assert await bot.held() == names(range(23))
+
+
+async def test_two_that_list_at_a_time_open_one_round(bot: Bot, memory: Memory) -> None:
+    """As when a worker that was slow was taken for dead: the first to be done stands, and of the other nothing does."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    assert await asyncio.gather(bot.spreading.sync("docs"), bot.spreading.sync("docs")) == [None, None]
+    current = await bot.rounds.current("docs")
+    assert current
+    keys = [key async for key in memory.redis.scan_iter("footnote:*:sync:docs:*")]
+    assert keys and all(current.id in key for key in keys)
+    async with bot.working() as logs:
+        await eventually(reported(logs))
+    assert len([line for line in logs if line["event"] == "part_read"]) == 5
 
 
 async def test_a_part_of_an_earlier_round_is_not_read(bot: Bot) -> None:
