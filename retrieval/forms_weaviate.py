@@ -68,7 +68,7 @@ class WeaviateForms:
             return sorted(await client.collections.use(SOURCES).tenants.get())
 
     async def is_searchable(self, form_id: str) -> bool:
-        async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+        async with self._connection.use(SEARCH_TIMEOUT_S, to_write=True) as client:
             nodes = await client.cluster.nodes(collection=passages_name(form_id), output="verbose")
         return not any(shard.vector_queue_length for node in nodes for shard in node.shards or ())
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -44,13 +45,21 @@ async def opened(index_kind: Kind) -> AsyncIterator[Open]:
     """Opens the library with a model, each time as a process of its own would."""
     async with AsyncExitStack() as stack:
 
-        def open_(name: str, embedder: Embedder | None = None, known: tuple[str, ...] = ("small", "wide")) -> Library:
+        def open_(
+            name: str,
+            embedder: Embedder | None = None,
+            known: tuple[str, ...] = ("small", "wide"),
+            forms: Forms | None = None,
+            until: Event | None = None,
+        ) -> Library:
             def embedder_of(form: Form) -> Embedder:
                 if form.model not in known:
                     raise TellUser(f"{form.model} is not installed here.")
+                if until:
+                    assert until.wait(30)
                 return model(form.model)
 
-            embedder, forms = embedder or model(name), index_kind.forms()
+            embedder, forms = embedder or model(name), forms or index_kind.forms()
             own = Form(id=form(name), model=name, embedder=embedder.id, chunker=CHUNKER, dimensions=embedder.dimensions)
             library = Library(
                 forms.index(own), embedder, own, threshold=0.0, model=name, forms=forms, embedder_of=embedder_of
@@ -160,6 +169,40 @@ async def test_a_re_embedding_and_a_rollback_are_not_noticed_by_those_who_ask(op
     served = [forms_of(found) for found in answers]
     assert all(len(models) == 1 for models in served)
     assert [served[number] for number in (0, -1)] == [{"small"}, {"small"}] and {"wide"} in served
+
+
+async def test_the_old_form_answers_until_the_new_model_is_loaded(opened: Open, pages: Pages) -> None:
+    """A model that takes its time holds up no question of a process that answered before."""
+    team_id, loaded = new_team(), Event()
+    running = opened("small", until=loaded)
+    await running.ingest(team_id, pages.file)
+    await opened("wide").reembed()
+    await asyncio.sleep(0.2)
+    async with stream_of_questions(running, team_id) as answers:
+        await until(lambda: len(answers) > 20)
+        assert {*map(frozenset, map(forms_of, answers))} == {frozenset({"small"})}
+        loaded.set()
+        await until(lambda: forms_of(answers[-1]) == {"wide"})
+
+
+async def test_which_form_is_live_is_asked_now_and_then_only(
+    opened: Open, store: Forms, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many questions there are: a question costs no call to the store beside its search."""
+    monkeypatch.setattr("retrieval.editions.LIVE_TRUSTED_S", 60)
+    team_id, asked = new_team(), []
+    look = store.live
+
+    async def counted() -> str | None:
+        asked.append(1)
+        return await look()
+
+    await opened("small").ingest(team_id, pages.file)
+    monkeypatch.setattr(store, "live", counted)
+    running = opened("small", forms=store)
+    for _ in range(50):
+        assert (await ask(running, team_id, "page 3")).hits
+    assert len(asked) == 1
 
 
 async def test_what_changes_during_a_re_embedding_is_in_the_answers_before_and_after(
@@ -339,6 +382,8 @@ async def test_a_model_that_is_not_installed_here_leaves_the_old_form_in_use(
         await running.sync(team_id, "docs.jsonl")
     await opened("wide").sync(team_id, "docs.jsonl")
     assert "The number of page 4 is 1004." not in await texts(running, team_id, "the number of page 4 is 1004")
+    assert await running.remove(team_id, "docs.jsonl") == PAGES - 1
+    assert (await ask(running, team_id, "page 3")).hits == ()
     with pytest.raises(Broken, match="wide is not installed here"):
         await ask(opened("third", known=("third",)), team_id, "page 3")
     await store.drop(form("small"))
@@ -360,6 +405,30 @@ async def test_old_forms_are_dropped_but_not_those_that_are_needed(opened: Open,
     assert [one.model for one in await opened("third").prune()] == ["small"]
     assert (await opened("third").roll_back()).model == "wide"
     assert (await ask(opened("wide"), team_id, "page 3")).hits
+
+
+async def test_a_re_embedding_switches_nothing_when_another_one_was_faster(
+    opened: Open, store: Forms, pages: Pages
+) -> None:
+    """Of two operators with two models the first one that is done wins, and the other is told."""
+    team_id = new_team()
+    await opened("small").ingest(team_id, pages.file)
+
+    class Overtaken(HashingEmbedder):
+        """Has another form go live while it embeds."""
+
+        has_begun = False
+
+        def embed_passages(self, some):  # type: ignore[no-untyped-def]
+            if not self.has_begun:
+                self.has_begun = True
+                asyncio.run_coroutine_threadsafe(opened("wide").reembed(), loop).result(30)
+            return super().embed_passages(some)
+
+    loop = asyncio.get_running_loop()
+    report = await opened("third", Overtaken("third", 32), known=("small", "wide", "third")).reembed()
+    assert not report.is_live and "another form went live" in report.problems[0]
+    assert await store.live() == form("wide")
 
 
 async def test_there_is_nothing_to_go_back_to_at_first(opened: Open, pages: Pages) -> None:
