@@ -10,10 +10,11 @@ import pytest
 
 from bot.errors import TellUser
 from bot.evaluating import Asked, evaluate, interval, print_summary, read_questions
+from bot.evaluating_steps import FIGURES as STEP_FIGURES
 from bot.evaluating_steps import measure_steps, misspelt
 from bot.evaluation_page import page
 from bot.persona import load_persona
-from bot.vocabulary import Answer, Citation, Found, Hit, Passage, Question
+from bot.vocabulary import Answer, Citation, Found, Hit, Passage, Question, Turn
 
 PERSONA = load_persona()
 
@@ -347,6 +348,29 @@ async def test_a_page_shows_what_was_found_instead() -> None:
     assert "For 2 of 3 questions another page came first." in html
     assert "right, at 2: &lt;i&gt;d1" in html and "right, not found: lost" in html
     assert "<h3>c</h3>" not in html
+    assert "1.000 (1)" in html, "figures by kind of question"
+
+
+def test_the_page_draws_what_the_steps_bring() -> None:
+    """A point with its interval for each step, and the figures; a miss in a thread is shown with what was asked before,
+    without the empty lines of its page."""
+    asked = Asked(
+        id="1", question="and that?", gold_doc_ids=("d0",), history=(Turn(role="user", text="What is the bill?"),)
+    )
+    ragged = passage("d1").model_copy(update={"text": "One.\n\n \n\nTwo."})
+    hits = tuple(Hit(passage=one, score=1, certainty=0.9) for one in (ragged, passage("d0")))
+    none = {figure: interval([]) for figure in STEP_FIGURES}
+    row = {"with": {**none, "hit@1": interval([0.0])}, "gain": {**none, "hit@1": interval([-1.0])}}
+    result = {
+        "summary": {"hit@1": interval([0.0])},
+        "questions": [
+            {"found": ["d1", "d0"], "status": "declined", "confidence": 0.1, "citations": [], "timings_ms": {}}
+        ],
+        "steps": {"words": {"title": "words beside meaning", **row}},
+    }
+    html = page(result, [asked], {"1": hits}).html()
+    assert "Gain over leaving out the step" in html and "0.000, -1.000\n-1.000 to -1.000" in html
+    assert "and that? (after: What is the bill?)" in html and "One.\nTwo." in html
 
 
 async def test_a_page_of_questions_without_gold_has_no_empty_plots() -> None:
