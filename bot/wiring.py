@@ -540,9 +540,10 @@ async def examine_library(settings: Settings) -> list[Finding]:
     async with open_library_of(settings) as (team_id, library):
         status = await library.status(team_id)
     found = f"{status.backend}, {status.documents:,} pages, {status.passages:,} passages, {status.embedding_model}"
-    if not status.is_ready and not status.remark:
-        advice = "Check WEAVIATE_URL, WEAVIATE_GRPC_URL and WEAVIATE_API_KEY, and that REST and gRPC both answer."
-        return [Finding(part="Library", is_fine=False, found=f"{status.backend} does not answer", advice=advice)]
+    if not status.is_ready:
+        found = status.remark or f"{status.backend} does not answer"
+        advice = "Check WEAVIATE_URL, WEAVIATE_GRPC_URL and the keys beside them, and that REST and gRPC both answer."
+        return [Finding(part="Library", is_fine=False, found=found, advice=advice)]
     if status.remark:
         return [Finding(part="Library", is_fine=False, found=found, advice=status.remark)]
     if not status.passages:

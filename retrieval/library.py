@@ -278,12 +278,14 @@ class Library:
     async def status(self, team_id: str) -> LibraryStatus:
         """Says how a team's library stands; not ready when the index does not answer."""
         documents = passages = 0
+        trouble = ""
         try:
             is_ready = await self._index.is_ready()
             edition = await self._editions.reading()
             documents, passages = await edition.index.count(team_id)
         except FootnoteError as error:
-            log.warning("library_not_ready", error=str(error))
+            trouble = str(error)
+            log.warning("library_not_ready", error=trouble)
             is_ready = False
         return LibraryStatus(
             passages=passages,
@@ -291,7 +293,7 @@ class Library:
             backend=self._index.backend,
             embedding_model=self._editions.current.form.model,
             is_ready=is_ready,
-            remark=self._editions.remark,
+            remark=self._editions.remark or trouble,
         )
 
     async def forms(self) -> list[FormStatus]:
