@@ -72,12 +72,16 @@ async def streams_in(bot: RunningBot, questions: list[tuple[str, str]]) -> int:
     return sum(message["streaming"] for thread in threads for message in thread)
 
 
-async def test_fifty_questions_delivered_three_times_while_the_worker_is_killed_ten_times(bot: RunningBot) -> None:
-    """Fifty answers, no double, each complete with its sources; some of the kills hit an answer that people were
-    reading as it grew, and once web is killed, too, and the embedded memory stops with them."""
+@pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.nightly)])
+async def test_questions_delivered_three_times_while_the_worker_is_killed_again_and_again(
+    bot: RunningBot, kills: int
+) -> None:
+    """Five questions to a kill, fifty and ten in the nightly run. One answer to each, no double, complete with its
+    sources; some of the kills hit an answer that people were reading as it grew, and once web is killed, too, and the
+    embedded memory stops with them."""
     draw = random.Random(20)
     questions: list[tuple[str, str]] = []
-    for kill in range(10):
+    for kill in range(kills):
         for _ in range(5):
             user, channel = PLACES[len(questions) % len(PLACES)]
             mention = "" if channel.startswith("D") else f"<@{BOT}> "
@@ -88,7 +92,7 @@ async def test_fifty_questions_delivered_three_times_while_the_worker_is_killed_
         else:
             await asyncio.sleep(draw.uniform(0, 1.5))  # at any moment of their way
         await bot.kill_worker()
-        if kill == 5:
+        if kill == kills // 2:
             await kill_web(bot)
             await bot.start()
         else:
@@ -102,7 +106,7 @@ async def test_fifty_questions_delivered_three_times_while_the_worker_is_killed_
         assert len(replies) == 1, (channel, ts, replies)
         assert_whole(replies[0])
     completed = {call["args"]["ts"] for call in await bot.slack.calls("chat.update")}
-    assert len(completed) >= 3, "the kills are to hit answers that people read as they grow"
+    assert len(completed) >= kills // 3, "the kills are to hit answers that people read as they grow"
     introductions = [one for one in await bot.slack.history("D0PRIYA") if one["user"] == BOT]
     assert len(introductions) == 1
     async with memory_of(bot) as memory:

@@ -57,7 +57,7 @@ async def test_kills_during_upload_creation_and_polling_leave_one_job_for_each_d
                     await eventually(lambda call=call: _is_doing(tuner, call), 60)
                     await asyncio.sleep(draw.uniform(0, SLOW_S * 0.9))
                 kills += 1
-                if kills != 2:  # once its lock goes by itself, as it does after fifteen seconds
+                if kills != 2 or datasets == 1:  # once, by night, its lock goes by itself, after fifteen seconds
                     await memory.redis.delete(*[key async for key in memory.redis.scan_iter("*tuning-lock*")])
             tuner.delays_s = {}
             await run(environment, *GO_ON)
