@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
+from functools import lru_cache
 
 from bot.claims import STOP, Claims, read
 from bot.defusing import Defuser, visible
@@ -76,13 +77,14 @@ class Citer:
         self._grounds = Grounds(passages)
         self._defuser = Defuser(passages)
         self._splitter = Splitter()
-        self._refusal = _bare(refusal)
+        self._refusal = _bare_of_persona(refusal)
         self._opening = opening
-        self._unsaid = f" {_bare(unsaid)} "
+        self._unsaid = f" {_bare_of_persona(unsaid)} "
         asked = read(question)
         self._asked = asked.words | asked.identifiers
         self._order: list[int] = []
         self._spans: dict[int, list[Span]] = {}
+        self._citations: tuple[Citation, ...] | None = None
         self._said: set[str] = set()
         self._lead = self._connecting = ""
         self._steps_left_out = 0
@@ -94,10 +96,12 @@ class Citer:
     @property
     def citations(self) -> tuple[Citation, ...]:
         """What was cited so far; the citation with the number n stands at n - 1."""
-        return tuple(
-            cite(number, self._grounds.evidence[index].passage, self._grounds.evidence[index].quote(self._spans[index]))
-            for number, index in enumerate(self._order, start=1)
-        )
+        if self._citations is None:
+            cited = [(self._grounds.evidence[index], self._spans[index]) for index in self._order]
+            self._citations = tuple(
+                cite(number, each.passage, each.quote(spans)) for number, (each, spans) in enumerate(cited, start=1)
+            )
+        return self._citations
 
     @property
     def passages(self) -> tuple[Passage, ...]:
@@ -178,6 +182,7 @@ class Citer:
             self._order.append(index)
         known = self._spans.setdefault(index, [])
         known.extend(span for span in support.spans if span not in known)
+        self._citations = None
         return self._order.index(index) + 1
 
 
@@ -242,5 +247,8 @@ def _code_claims(block: str) -> Claims:
 def _bare(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower().replace("’", "'")))
 
+
+_bare_of_persona = lru_cache(maxsize=16)(_bare)
+"""What the persona is told is long, and the same for every answer."""
 
 _CONNECTING_STEMS = {word for word in read(" ".join(_CONNECTING)).words} | STOP

@@ -9,7 +9,8 @@ address that somebody planted in a page meets the first condition but not the se
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from bot.vocabulary import Passage
@@ -79,10 +80,13 @@ def visible(text: str) -> str:
 class Defuser:
     """Makes a model's sentences harmless, knowing the passages that it was given."""
 
-    def __init__(self, passages: Iterable[Passage]) -> None:
-        self._held: list[tuple[str, str]] = [
-            (visible(f"{passage.title}\n{passage.text}").lower(), site(passage.url)) for passage in passages
-        ]
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        self._passages = passages
+
+    @cached_property
+    def _held(self) -> list[tuple[str, str]]:
+        """Each passage's words, and whose it is; read only when there is an address to judge."""
+        return [(visible(f"{passage.title}\n{passage.text}").lower(), site(passage.url)) for passage in self._passages]
 
     def defuse(self, sentence: str) -> str | None:
         """Gives the sentence without its ways out, or None when what is left would have a hole where an address was."""

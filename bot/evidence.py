@@ -4,7 +4,6 @@ then held against it. Text in a page that gives orders to a language model is ev
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
@@ -131,9 +130,8 @@ class Grounds:
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         self.evidence = [evidence(passage) for passage in passages]
-        common = Counter(word for each in self.evidence for word in each.vocabulary)
         # What half of the passages speak of is their subject: the company, the product.
-        self._known = {word for word, count in common.items() if count >= max(2, len(passages) / 2)}
+        self._known = in_at_least(max(2, (len(passages) + 1) // 2), (each.vocabulary for each in self.evidence))
 
     def supporting(self, claims: Claims, numbers: Iterable[int]) -> list[tuple[int, Support]]:
         """Gives the passages that a sentence may cite, by index: those whose numbers it names, as far as they hold, one
@@ -173,6 +171,16 @@ class Grounds:
         supports = [(index, each.support(claims)) for index, each in zip(named, parts, strict=True)]
         found = [(index, support) for index, support in supports if support]
         return found if len(found) == len(named) else []
+
+
+def in_at_least(count: int, vocabularies: Iterable[Set[str]]) -> Set[str]:
+    """Gives the words that so many of the vocabularies hold."""
+    held: list[set[str]] = [set() for _ in range(count)]  # by one of them, by two, and so on
+    for words in vocabularies:
+        for more in range(count - 1, 0, -1):
+            held[more] |= held[more - 1] & words
+        held[0] |= words
+    return held[-1]
 
 
 def share(passages: Sequence[Evidence], sentence: Claims) -> float:
