@@ -28,8 +28,8 @@ nightly: setup-models .venv/dev  ## The long tests, and the benchmarks
 	@$(BIN)/python -m pytest $(TESTS) -m nightly --timeout 3600
 	@$(MAKE) --no-print-directory bench
 
-bench: setup  ## Print the benchmarks
-	@$(BIN)/python -m tests.benchmarks
+bench: setup  ## Print the benchmarks (PEERS=--peers: beside LangChain and LlamaIndex, too)
+	@$(BIN)/python -m tests.benchmarks $(PEERS)
 
 setup-multilingual: setup .venv/multilingual  ## Add the embedding model for many languages (about 110 MB)
 
