@@ -77,7 +77,9 @@ class Editions:
             return self.current
         if live not in self._opened:
             opening = self._begin_to_open(live)
-            if opening and not self._may_stay():
+            if (
+                opening and self.current.form.id not in self._was_live
+            ):  # there is nothing that this process may go on with
                 await asyncio.wait({opening})
         if live in self._opened:
             self._follow(self._opened[live])
@@ -165,7 +167,7 @@ class Editions:
         return self._live
 
     def _may_stay(self) -> bool:
-        """Whether the current form, which is not live, may be answered from: it was once whole, and is there still."""
+        """Whether the current form, which is not live, may be answered from: it was live once, and is there still."""
         id = self.current.form.id
         return id in self._there and (id in self._was_live or self._there[id].left_at is not None)
 

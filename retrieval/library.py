@@ -99,6 +99,13 @@ class Library:
         finder = self._finder(await self._editions.reading())
         return await finder.find(question, k, without=without, hidden=hidden, rewrite=rewrite, around=around)
 
+    async def around(self, question: Question, passage: Passage, reach: int) -> list[Passage]:
+        """Gives a page from `reach` passages before one of it to as many after it, as far as everyone at the place of
+        the question may read it; nothing when the page has changed since."""
+        edition = await self._editions.reading()
+        near = await edition.index.around(question.team_id, passage, reach, question.readable)
+        return [one for one in near if one.audience in question.readable]
+
     @property
     def form(self) -> str:
         """The embedding model and chunker that were answered from last, as a hash."""
@@ -387,7 +394,8 @@ def _form(
 
 def _set_about_embedding(settings: Settings) -> dict[str, str | int | float | None]:
     """Gives what another process needs to open the same model; keys are its own affair."""
-    named = {name: getattr(settings, name) for name in Settings.model_fields if name.startswith("embedding_")}
+    fields = [name for name in Settings.model_fields if name.startswith("embedding_") and not name.endswith("_key")]
+    named = {name: getattr(settings, name) for name in fields}
     return {name: value for name, value in named.items() if value is None or isinstance(value, (str, int, float))}
 
 

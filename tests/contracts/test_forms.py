@@ -185,6 +185,20 @@ async def test_the_old_form_answers_until_the_new_model_is_loaded(opened: Open, 
         await until(lambda: forms_of(answers[-1]) == {"wide"})
 
 
+async def test_a_process_that_starts_with_another_model_answers_from_the_live_form_at_once(
+    opened: Open, pages: Pages
+) -> None:
+    """Whether its own form is still to come, or was left: its first question waits for the live model."""
+    team_id = new_team()
+    await opened("small").ingest(team_id, pages.file)
+    assert forms_of(await ask(opened("wide"), team_id, "page 3")) == {"small"}
+    await opened("wide").reembed()
+    late = opened("small")
+    assert forms_of(await ask(late, team_id, "page 3")) == {"wide"}
+    status = await late.status(team_id)
+    assert status.embedding_model == "wide" and "EMBEDDING_MODEL is small" in status.remark
+
+
 async def test_which_form_is_live_is_asked_now_and_then_only(
     opened: Open, store: Forms, pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
