@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from bot.vocabulary import PUBLIC, WORKSPACE, Asked
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MEMBERSHIP_S = 60
+"""How long channels, their members, groups and those who write directly are remembered."""
 PEOPLE_S = 600
+"""How long it is remembered who is a guest: to list 20,000 people takes as many calls as Slack allows in a minute."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Audience:
         self._client = client
         self._team_id = team_id
         self._admin_users = admin_users
-        self._remembered: dict[tuple[str, ...], tuple[float, asyncio.Task[Any]]] = {}
+        self._remembered: dict[tuple[str, ...], Remembered] = {}
 
     async def of(self, asked: Asked) -> Readers:
         """Gives the readers of the reply to a question."""
@@ -81,13 +84,14 @@ class Audience:
         if refused:
             return NOBODY_KNOWN
         own = f"channel:{channel_id}"
+        is_open = not (channel.get("is_private") or channel.get("is_mpim") or channel.get("is_group"))
         if (
             channel.get("is_ext_shared")
             or channel.get("is_pending_ext_shared")
+            or (is_open and channel.get("is_org_shared"))  # people of other workspaces read it without being members
             or await self._has_outsiders(channel_id)
         ):
             return Readers(frozenset({PUBLIC, own}), own)
-        is_open = not (channel.get("is_private") or channel.get("is_mpim") or channel.get("is_group"))
         return Readers(frozenset({PUBLIC, WORKSPACE, own}), WORKSPACE if is_open else own)
 
     async def _has_outsiders(self, channel_id: str) -> bool:
@@ -146,16 +150,38 @@ class Audience:
         )
 
     async def _remember(self, seconds: float, look_up: Callable[..., Coroutine[Any, Any, T]], *key: str) -> T:
-        """Looks up once for everybody who asks meanwhile and for `seconds` after; failures are forgotten."""
-        until, task = self._remembered.get(key, (0.0, None))
-        if task is None or until < time.monotonic():
+        """Looks up once for everybody who asks meanwhile and for `seconds` after; failures are forgotten. What rests on
+        something remembered is remembered no longer than that."""
+        known = self._remembered.get(key)
+        if known is None or known.until < time.monotonic():
             if len(self._remembered) > 50_000:
                 self._remembered.clear()
-            task = asyncio.create_task(look_up(*key[1:]))
-            self._remembered[key] = (time.monotonic() + seconds, task)
+            known = Remembered(time.monotonic() + seconds)
+            known.task = asyncio.create_task(_on_behalf_of(known, look_up(*key[1:])))
+            self._remembered[key] = known
         try:
-            return cast(T, await asyncio.shield(task))
+            found = cast(T, await asyncio.shield(known.task))
         except BaseException:
-            if task.done() and self._remembered.get(key, (0.0, None))[1] is task:
+            if known.task.done() and self._remembered.get(key) is known:
                 del self._remembered[key]
             raise
+        if resting := _resting.get():
+            resting.until = min(resting.until, known.until)
+        return found
+
+
+@dataclass
+class Remembered:
+    """What was looked up, or is being looked up."""
+
+    until: float
+    task: asyncio.Task[Any] = field(init=False)
+
+
+_resting: ContextVar[Remembered | None] = ContextVar("resting", default=None)
+"""What the lookup that is going on is remembered as."""
+
+
+async def _on_behalf_of(remembered: Remembered, look_up: Coroutine[Any, Any, T]) -> T:
+    _resting.set(remembered)  # for this task alone
+    return await look_up

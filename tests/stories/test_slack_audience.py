@@ -204,3 +204,37 @@ async def test_somebody_of_whom_slack_tells_nothing_good_is_an_outsider(clock: C
     readers = Audience(client, "T")  # type: ignore[arg-type]
     assert (await readers.of(asked_by("U0NOAH", "D0NOAH"))).labels == {"public"}
     assert "workspace" not in (await readers.of(asked_by("U0NOAH", "C0INCIDENTS"))).labels
+
+
+async def test_what_was_remembered_for_somebody_else_is_no_younger_for_it(clock: Clock) -> None:
+    """Groups that were looked up for one person are not remembered for a second minute with the next one."""
+    client = FakeClient()
+    readers = Audience(client, "T")  # type: ignore[arg-type]
+    client.roles["U0MAYA"] = {"team_id": "T"}
+    await readers.of_person("U0MAYA")
+    client.members = []
+    clock.now_s += 59
+    await readers.of_person("U0NOAH")
+    clock.now_s += 2
+    assert (await readers.of_person("U0NOAH")).labels == {"public", "workspace"}
+
+
+async def test_a_member_who_becomes_a_guest_is_noticed_within_ten_minutes(clock: Clock) -> None:
+    """In channels; who writes directly is looked up each minute."""
+    client = FakeClient()
+    readers = Audience(client, "T")  # type: ignore[arg-type]
+    channel, direct = asked_by("U0NOAH", "C0INCIDENTS"), asked_by("U0NOAH", "D0NOAH")
+    assert "workspace" in (await readers.of(channel)).labels & (await readers.of(direct)).labels
+    client.roles["U0NOAH"] = {"team_id": "T", "is_restricted": True}
+    clock.now_s += 61
+    assert "workspace" not in (await readers.of(direct)).labels
+    clock.now_s += 540
+    assert "workspace" not in (await readers.of(channel)).labels
+
+
+async def test_an_open_channel_of_several_workspaces_is_read_by_their_people(clock: Clock) -> None:
+    """Whoever is in another workspace of the same organisation reads it without being a member."""
+    client = FakeClient()
+    client.channel = {"is_private": False, "is_org_shared": True}
+    readers = await Audience(client, "T").of(asked_by("U0NOAH", "C0ALL"))  # type: ignore[arg-type]
+    assert readers.labels == {"public", "channel:C0ALL"} and readers.audience == "channel:C0ALL"
