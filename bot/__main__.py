@@ -99,6 +99,9 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
     audience: AudienceOption = WORKSPACE,
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many passages.")] = 5,
+    around: Annotated[
+        int, typer.Option(min=0, max=20, metavar="N", help="Show each with N passages of its page before and after it.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Show which passages the library finds, best first."""
@@ -110,12 +113,17 @@ def search(
         async with open_library_of(settings) as (team_id, library):
             question = Question(id="search", team_id=team_id, text=query, readable=readable(audience))
             found = await library.find(question, k)
+            near = [await library.around(question, hit.passage, around) if around else () for hit in found.hits]
         fields = {"document_id", "title", "section", "url", "text"}
-        return [hit.passage.model_dump(include=fields) | {"score": hit.score} for hit in found.hits]
+        return [
+            hit.passage.model_dump(include=fields)
+            | {"score": hit.score, "around": "\n\n".join(one.text.strip() for one in page)}
+            for hit, page in zip(found.hits, near, strict=True)
+        ]
 
     passages = run(find())
     if as_json:
-        order = ("document_id", "title", "section", "url", "score", "text")
+        order = ("document_id", "title", "section", "url", "score", "text", *(["around"] if around else []))
         print_json({"passages": [{name: passage[name] for name in order} for passage in passages]})
         return
     from rich.console import Console
@@ -126,7 +134,7 @@ def search(
         console.print(f"[bold]{number}. [/bold]", end="")
         console.print(where, f"({passage['score']:.3f})", style="bold", markup=False)
         console.print(passage["url"] or passage["document_id"], style="cyan", markup=False)
-        console.print(passage["text"].strip(), "\n", markup=False, highlight=False)
+        console.print(passage["around"] or passage["text"].strip(), "\n", markup=False, highlight=False)
     if not passages:
         console.print("Nothing found. `python -m bot ingest FOLDER` fills the library.")
 

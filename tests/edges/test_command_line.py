@@ -56,6 +56,16 @@ def test_a_source_that_cannot_be_read_keeps_no_other_from_the_library(tmp_path: 
     assert "4711" in bot(tmp_path, "search", "late invoice").stdout
 
 
+def test_what_stands_around_a_passage_can_be_read(tmp_path: Path, docs: Path) -> None:
+    """As much of its page as was asked for, in order; without the option nothing more is told."""
+    sections = "\n\n".join(f"## Part {number}\n\nTurn wheel {number}." for number in range(5))
+    (docs / "wheels.md").write_text(f"# Wheels\n\n{sections}\n")
+    bot(tmp_path, "ingest", docs)
+    (found,) = report(bot(tmp_path, "search", "wheel 2", "-k", "1", "--around", "1", "--json"))["passages"]
+    assert found["around"] == "Turn wheel 1.\n\nTurn wheel 2.\n\nTurn wheel 3."
+    assert "around" not in report(bot(tmp_path, "search", "wheel 2", "-k", "1", "--json"))["passages"][0]
+
+
 def test_a_failed_source_is_told_to_people_too(tmp_path: Path, docs: Path) -> None:
     """Without --json, one line says which source and why."""
     done = bot(tmp_path, "ingest", tmp_path / "missing", docs)
