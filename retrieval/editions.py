@@ -132,9 +132,12 @@ class Editions:
             return f"{self.trouble} {_ADVICE}"
         if self.current is self.own:
             return ""
+        mine, live = self.own.form.model, self.current.form.model
+        if mine == live:
+            return "The library was cut into passages in another way. `python -m bot library reembed` does it anew."
         return (
-            f"EMBEDDING_MODEL is {self.own.form.model}, the library is embedded with {self.current.form.model}, and is "
-            "answered from so. `python -m bot library reembed` embeds it anew."
+            f"EMBEDDING_MODEL is {mine}, and the library is embedded with {live}, which answers. Set EMBEDDING_MODEL to "
+            f"that, or run `python -m bot library reembed` to embed all with {mine}."
         )
 
     def look_again(self) -> None:

@@ -120,6 +120,8 @@ class Support:
             if library.is_ready
             else "❌ *Library* cannot be reached; questions are answered with an apology until it is back"
         ]
+        if library.remark:
+            lines.append(f"⚠️ *Library* {escape(library.remark)}")
         problems = await self._works.memory_problems()
         lines += [f"⚠️ *Memory* {escape(problem)}" for problem in problems] or ["✅ *Memory* durable"]
         backlog = await self._works.backlog()
