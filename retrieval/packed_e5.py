@@ -16,7 +16,6 @@ from bot.errors import Broken
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from tokenizers import Tokenizer
 
     Floats = NDArray[np.float32]
 
@@ -38,12 +37,13 @@ class PackedE5:
         self._place = 8
         self.width, self.layers, self.heads, self.inner, words, self._positions, _ = self._numbers("7i")
         self.epsilon, _ = self._numbers("fi")
-        pieces, self.first, self.last, self.padding, self._unknown = self._numbers("5i")
+        pieces, self.first, self.last, _, unknown = self._numbers("5i")
         (size,) = self._numbers("Q")
         ends = self._array(np.uint32, pieces + 1).tolist()
-        self._scores = self._array(np.float32, pieces)
+        scores = self._array(np.float32, pieces).tolist()
         text = self._take(size).tobytes()
-        self._pieces = [text[start:end].decode() for start, end in pairwise(ends)]
+        names = [text[start:end].decode() for start, end in pairwise(ends)]
+        self.vocabulary = Vocabulary(names, scores, unknown)
         self.characters = self._table()
         self._tensors = self._directory()
         self._words = self.blocks("emb.word", words)
@@ -53,17 +53,6 @@ class PackedE5:
         """Gives what the graph starts from: float32, (1, tokens, width)."""
         rows = _unpacked(self._words[list(ids)]) + self._beside[: len(ids)]
         return rows[None].astype("float32", copy=False)
-
-    def tokenizer(self) -> Tokenizer:
-        """Gives the model's tokenizer, for texts that went through `characters`; it adds no special tokens."""
-        from tokenizers import Tokenizer, models, pre_tokenizers
-
-        scored = list(zip(self._pieces, self._scores.tolist(), strict=True))
-        tokenizer = Tokenizer(models.Unigram(scored, self._unknown, byte_fallback=False))
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace("▁", "always", True)]
-        )
-        return tokenizer
 
     def graph(self) -> bytes:
         """Gives the model as ONNX, from `embedded` to the last hidden states: BERT's layers, one after the other."""
@@ -114,6 +103,39 @@ class PackedE5:
     def blocks(self, name: str, rows: int) -> NDArray[np.uint8]:
         """Gives a matrix as it is packed: (rows, blocks, bytes of a block)."""
         return self._tensor(name).reshape(rows, -1, _BLOCK_BYTES)
+
+
+class Vocabulary:
+    """Takes words apart into the most likely pieces, as SentencePiece's unigram model does. (The library tokenizers
+    does the same, and takes 250 MB and a second to read so many pieces.)"""
+
+    def __init__(self, pieces: Sequence[str], scores: Sequence[float], unknown: int) -> None:
+        """A score is a logarithm; what has none but 0 is a mark of the model's own, not to be read in a text."""
+        rows = zip(pieces, scores, range(len(pieces)), strict=True)
+        self._known = {piece: (score, number) for piece, score, number in rows if score < 0}
+        self._longest = max(map(len, self._known))
+        self._unknown = (min(scores) - 10, unknown)
+
+    def pieces(self, word: str) -> list[int]:
+        """Gives the numbers of a word's pieces; a stretch of letters that are not known is one."""
+        text = f"▁{word}"
+        best: list[tuple[float, int, int]] = [
+            (0.0, 0, 0)
+        ]  # up to each letter: score, where its last piece begins, which
+        for end in range(1, len(text) + 1):
+            score, number = self._unknown
+            ways = [(best[end - 1][0] + score, end - 1, number)]
+            for start in range(max(0, end - self._longest), end):
+                if found := self._known.get(text[start:end]):
+                    ways.append((best[start][0] + found[0], start, found[1]))
+            best.append(max(ways))
+        found_backwards: list[int] = []
+        end = len(text)
+        while end:
+            _, end, number = best[end]
+            if not (number == self._unknown[1] and found_backwards[-1:] == [number]):
+                found_backwards.append(number)
+        return found_backwards[::-1]
 
 
 class _Graph:
