@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
@@ -192,7 +191,8 @@ def in_parts(items: Iterable[Item | Unread]) -> Iterator[list[Item | Unread]]:
 
 def written(part: list[Item | Unread]) -> str:
     """Writes a part for another process."""
-    return json.dumps([asdict(item) for item in part], default=datetime.isoformat)
+    fields = [{field: getattr(item, field) for field in item.__slots__} for item in part]  # asdict takes tenfold
+    return json.dumps(fields, default=datetime.isoformat)
 
 
 def read_back(page: str) -> list[Item | Unread]:
