@@ -58,6 +58,8 @@ class WeaviateIndex:
     def __init__(self, connection: Connection, form: str, dimensions: int, alpha: float) -> None:
         self._connection, self._form, self._dimensions, self._alpha = connection, form, dimensions, alpha
         self._is_created = False
+        self._shelves: dict[tuple[str, str], CollectionAsync[Any, Any]] = {}
+        self._shelves_of: WeaviateAsyncClient | None = None
 
     async def search(self, team_id: str, query: Query, k: int) -> list[Hit]:
         check_team(team_id)
@@ -343,7 +345,12 @@ class WeaviateIndex:
         return self._shelf(client, documents_name(self._form), team_id)
 
     def _shelf(self, client: WeaviateAsyncClient, name: str, team_id: str) -> CollectionAsync[Any, Any]:
-        return shelf(client, name, check_team(team_id), self._connection.keeping)
+        """Gives what a team has in a collection; made once, for the client takes as long for it as for some hits."""
+        if client is not self._shelves_of:
+            self._shelves, self._shelves_of = {}, client
+        if (name, team_id) not in self._shelves:
+            self._shelves[name, team_id] = shelf(client, name, check_team(team_id), self._connection.keeping)
+        return self._shelves[name, team_id]
 
 
 MOST_CHARACTERS = 2_000
