@@ -335,16 +335,12 @@ async def run_worker(settings: Settings) -> None:
         async def examples_follow() -> None:
             await catch_up(journal, standing, thinking.library.find, rules)
 
-        spreading = Spreading(queue, hands, Rounds(memory.redis, identity.team_id), thinking.library, examples_follow)
+        rounds = Rounds(memory.redis, identity.team_id)
+        spreading = Spreading(queue, hands, rounds, thinking.library, examples_follow)
 
         async def sync(name: str) -> IngestReport | None:
             report = await spreading.sync(name)
             return report and await held_against(report)
-
-        async def sync_and_tell(name: str) -> IngestReport:
-            if report := await sync(name):
-                return report
-            raise TellUser("is large: all workers read it now, part by part. `sources` shows when that is done.")
 
         async def add(order: SourceOrder) -> IngestReport:
             report = await thinking.library.ingest(
@@ -357,8 +353,8 @@ async def run_worker(settings: Settings) -> None:
             await examples_follow()
             return removed
 
-        async def order_source(order: SourceOrder) -> None:
-            await queue.add("source", order.model_dump_json(), key=f"source:{order.once}", thread=order.line)
+        async def order_source(order: SourceOrder, after_s: float) -> None:
+            await queue.add("source", order.model_dump_json(), key=order.key, thread=order.line, after_s=after_s)
 
         async def to_train_on() -> tuple[list[Example], list[tuple[Example, str]]]:
             every = await journal.examples()
@@ -379,8 +375,9 @@ async def run_worker(settings: Settings) -> None:
             shelves=Shelves(
                 sources=partial(thinking.library.sources, identity.team_id),
                 add=add,
-                sync=sync_and_tell,
+                sync=sync,
                 remove=remove,
+                progress=rounds.progress,
                 order=order_source,
                 name_of=name_of,
                 opened=settings.slack_sources,

@@ -113,7 +113,7 @@ class Inbox:
 
     async def shelve(self, ordered: BaseModel, line: str, key: str) -> None:
         """Accepts what an admin wants done with a source, in the line of that source."""
-        await self._add("source", ordered, key, line)
+        await self._queue.add("source", ordered.model_dump_json(), key=key, thread=line)
 
     async def tell(self, told: Told, key: str) -> None:
         """Accepts that somebody is to be told something."""

@@ -24,7 +24,7 @@ def register(app: AsyncApp, inbox: Inbox) -> None:
             once=f"{by}:{name}:{action.get('action_ts')}",
             response_url=body.get("response_url"),
         )
-        await inbox.shelve(order, order.line, order.once)
+        await inbox.shelve(order, order.line, order.key)
         await ack()
 
     app.action(re.compile(r"^source_(remove|keep)$"))(pressed)

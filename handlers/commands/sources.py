@@ -12,9 +12,12 @@ from datetime import datetime
 from typing import Literal
 from urllib.parse import quote
 
+from pydantic import Field
+
 from bot.errors import TellUser
-from bot.journal import Journal
+from bot.journal import Journal, now
 from bot.redacting import redact
+from bot.rounds import Progress
 from bot.source_words import check_from_slack, interval, seconds_of, shown_address, without_secrets
 from bot.vocabulary import PUBLIC, WORKSPACE, Frozen, IngestReport, LastReport, Source, SourceFailure
 from handlers import blocks
@@ -32,13 +35,16 @@ SHOWN_FAILURES = 3
 """Of one source in the list."""
 TOLD_FAILURES = 40
 """In the report of one sync."""
+LOOK_S = 10.0
+"""Between two looks whether a source is still read in parts."""
 _LINK = re.compile(r"<([^|<>]+)(?:\|[^<>]*)?>")
 
 
 class SourceOrder(Frozen):
     """What an admin wants done with a source."""
 
-    what: Literal["add", "sync", "remove", "keep"]
+    what: Literal["add", "sync", "remove", "keep", "tell"]
+    """`tell` waits until a source is no longer read in parts, and tells how that ended."""
     name: str
     address: str = ""
     audience: str | None = None
@@ -50,11 +56,19 @@ class SourceOrder(Frozen):
     once: str
     """It is carried out once under this id."""
     response_url: str | None = None
+    at: datetime = Field(default_factory=now)
+    looks: int = 0
+    """How often it was looked whether the source is still read in parts."""
+
+    @property
+    def key(self) -> str:
+        """What the queue knows it by."""
+        return f"source:{self.once}:{self.looks}"
 
     @property
     def line(self) -> str:
         """The line in which everything that is done with this source waits, as `bot.schedule` names it."""
-        return f"source:{quote(self.name, safe='')}" if self.what != "keep" else f"source-kept:{self.once}"
+        return f"source-told:{self.once}" if self.what in ("keep", "tell") else f"source:{quote(self.name, safe='')}"
 
 
 @dataclass(frozen=True)
@@ -63,10 +77,13 @@ class Shelves:
 
     sources: Callable[[], Awaitable[Sequence[Source]]]
     add: Callable[[SourceOrder], Awaitable[IngestReport]]
-    sync: Callable[[str], Awaitable[IngestReport]]
+    sync: Callable[[str], Awaitable[IngestReport | None]]
+    """None where all workers read it now, in parts."""
     remove: Callable[[str], Awaitable[int]]
-    order: Callable[[SourceOrder], Awaitable[None]]
-    """Queues."""
+    progress: Callable[[], Awaitable[Sequence[Progress]]]
+    """Says of each source that is read in parts how far that is."""
+    order: Callable[[SourceOrder, float], Awaitable[None]]
+    """Queues, to be done after so many seconds."""
     name_of: Callable[[str], str]
     """Names a source by its address."""
     opened: frozenset[str] = frozenset()
@@ -97,7 +114,7 @@ class Sources:
 
     async def done(self, order: SourceOrder) -> Shown | None:
         """Carries out an order, as far as whoever gave it may still give it; what there is to tell is given back, None
-        where it was told already."""
+        where there is nothing, or it was told already."""
         if await self._journal.was_done(order.once):
             return None
         try:
@@ -105,27 +122,54 @@ class Sources:
         except TellUser as error:
             return f"*{escape(order.name)}* {escape(without_secrets(str(error)))}", None
 
-    async def _done(self, order: SourceOrder) -> Shown:
+    async def _done(self, order: SourceOrder) -> Shown | None:
         readable = await self._reviewing.readable(order.by, order.channel_id)
         match order.what:
             case "keep":
                 return f"*{escape(order.name)}* stays.", None
             case "add":
+                if await self._progress(order.name):
+                    raise TellUser("is being read in parts: add it again when that is done, `/support sources` says.")
                 await self._check_name(order.name, order.address, readable)
                 return reported(order.name, await self._shelves.add(order))
             case "sync":
                 source = await self._known(order.name, readable)
-                return reported(order.name, await self._shelves.sync(source.name))
+                return await self._synced(source, order)
+            case "tell":
+                return await self._told(order, readable)
             case "remove":
                 if order.name not in [one.name for one in await self._shelves.sources() if one.audience in readable]:
                     return f"*{escape(order.name)}* is not among the sources any more.", None
                 removed = await self._shelves.remove(order.name)
                 return f"*{escape(order.name)}* is forgotten, and {counted(removed, 'page')} with it.", None
 
+    async def _synced(self, source: Source, order: SourceOrder) -> Shown:
+        report = await self._shelves.sync(source.name)
+        if report:
+            return reported(source.name, report)
+        await self._shelves.order(order.model_copy(update={"what": "tell", "once": f"{order.once}:told"}), LOOK_S)
+        return (
+            f"*{escape(source.name)}* is large: all workers read it now, part by part. I tell you here at the end.",
+            None,
+        )
+
+    async def _told(self, order: SourceOrder, readable: frozenset[str]) -> Shown | None:
+        if await self._progress(order.name):
+            await self._shelves.order(order.model_copy(update={"looks": order.looks + 1}), LOOK_S)
+            return None
+        source = await self._known(order.name, readable)
+        if source.last_report is None or source.synced_at is None or source.synced_at < order.at:
+            return f"*{escape(source.name)}* was not read to its end. `/support sources sync NAME` begins again.", None
+        return told(source.name, source.last_report, source.last_report.failures)
+
+    async def _progress(self, name: str) -> Progress | None:
+        return next((one for one in await self._shelves.progress() if one.name == name), None)
+
     async def _listed(self, readable: frozenset[str]) -> Shown:
         every = await self._shelves.sources()
         shown = [one for one in every if one.audience in readable]
-        lines = [line for one in shown for line in source_lines(one)]
+        read = {one.name: one for one in await self._shelves.progress()}
+        lines = [source_lines(one, read.get(one.name)) for one in shown]
         if hidden := len(every) - len(shown):
             lines.append(
                 f"_{counted(hidden, 'source')} not shown: not everybody here may read them. Where they are for, or in "
@@ -188,42 +232,50 @@ class Sources:
 
     async def _order(self, commanded: Commanded, order: SourceOrder) -> None:
         if not await self._journal.was_done(order.once):
-            await self._shelves.order(order)
+            await self._shelves.order(order, 0)
 
 
 _TURN = ", in its turn where it is being read right now. I tell you here when it has ended."
 
 
-def source_lines(source: Source) -> list[str]:
+def source_lines(source: Source, progress: Progress | None = None) -> str:
     """What the list says of one source."""
     every = f" · every {interval(source.every_s)}" if source.every_s else ""
     synced = f" · synced {_moment(source.synced_at)}" if source.synced_at else " · never synced"
     pages = f"{counted(source.documents, 'page')}, {counted(source.passages, 'passage')}"
-    lines = [
-        f"• *{escape(source.name)}* {pages}, {_for(source.audience)}\n"
-        f"   {escape(shown_address(source.address))}{every}{synced}"
-    ]
-    if last := source.last_report:
-        if source.tried_at and source.synced_at and source.tried_at > source.synced_at:
-            lines.append(f"   tried {_moment(source.tried_at)}, and not read")
-        elif source.synced_at:
-            lines[0] += f": {_counts(last)}"
+    address = escape(shown_address(source.address))
+    lines = [f"• *{escape(source.name)}* {pages}, {_for(source.audience)}", f"   {address}{every}{synced}"]
+    last = source.last_report
+    is_newer = source.tried_at and (source.synced_at is None or source.tried_at > source.synced_at)
+    if progress:
+        lines.append(
+            f"   ⏳ being read since {_moment(progress.began)}, {progress.done} of {progress.parts} parts done"
+        )
+    elif last and not is_newer:
+        lines[-1] += f": {_counts(last)}"
+    elif last and source.tried_at:
+        lines.append(f"   last tried {_moment(source.tried_at)}")
+    if last:
         lines += [f"   ⚠️ {line}" for line in _failure_lines(last.failures[:SHOWN_FAILURES])]
         if last.failed > SHOWN_FAILURES:
             lines.append(f"   and {counted(last.failed - SHOWN_FAILURES, 'more failure')}")
-    return ["\n".join(lines)]
+    return "\n".join(lines)
 
 
 def reported(name: str, report: IngestReport) -> Shown:
     """What one sync did."""
-    last = LastReport.of(report)
-    lines = [f"*{escape(name)}*: {_counts(last)}, in {report.seconds:.1f} s"]
-    lines += [f"• {line}" for line in _failure_lines(report.failed[:TOLD_FAILURES])]
-    if last.failed > TOLD_FAILURES:
-        lines.append(f"and {counted(last.failed - TOLD_FAILURES, 'more failure')}")
-    if report.has_emptied:
-        gone = ", ".join(escape(id) for id in report.removed_ids[:10])
-        lines.append(f"⚠️ It is *empty now*: {gone} …")
+    return told(name, LastReport.of(report), report.failed, report.removed_ids if report.has_emptied else ())
+
+
+def told(name: str, last: LastReport, failures: Sequence[SourceFailure], emptied: Sequence[str] = ()) -> Shown:
+    """What one sync did, in as many words as are known of it."""
+    lines = [f"*{escape(name)}*: {_counts(last)}, in {last.seconds:.1f} s"]
+    shown = failures[:TOLD_FAILURES]
+    lines += [f"• {line}" for line in _failure_lines(shown)]
+    if last.failed > len(shown):
+        lines.append(f"and {counted(last.failed - len(shown), 'more failure')}")
+    if emptied:
+        lines.append(f"⚠️ It is *empty now*: {', '.join(escape(id) for id in emptied[:10])} …")
     return blocks.listed(lines)
 
 
