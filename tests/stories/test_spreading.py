@@ -26,9 +26,12 @@ from retrieval.index import Page, form_of
 from retrieval.index_embedded import EmbeddedIndex
 from retrieval.library import Library
 from retrieval.sources import Access
+from tests.bad_files import write_all
 from tests.hashing_embedder import HashingEmbedder
 from tests.nouns import TEAM
 from tests.small_library import eventually
+from tests.web_site import Page as WebPage
+from tests.web_site import article, running
 
 Logs = list[MutableMapping[str, Any]]
 
@@ -320,6 +323,64 @@ async def test_a_document_that_stands_in_two_parts_is_reported_and_the_first_cou
         hits = (await bot.library.find(question, k=50)).hits
         assert [hit.passage.text for hit in hits if hit.passage.document_id == "021"] == ["Record text 021."]
     assert report["added"] == 0
+
+
+async def test_a_site_is_read_part_by_part_and_not_hurried(bot: Bot) -> None:
+    """A site is read by one worker at a time, which knows what was learned when it was listed: where example.com leads
+    to www.example.org, pages of that are the site's."""
+    paths = [f"/{number:03}" for number in range(1, 13)]
+    with running(paths) as site:
+        address = f"http://localhost:{site.port}/map.xml"
+        site.pages["/map.xml"] = WebPage(status=302, headers={"Location": f"{site.url}/sitemap.xml"})
+        bot.library._access = Access(frozenset({"127.0.0.1", "localhost"}), pace_s=0)
+        await bot.library.ingest(TEAM, address, name="site")
+        site.put("/003", article("003", "Other words."))
+        site.pages["/007"] = WebPage(b"Sorry.", status=500)
+        site.put_map(*paths[:-1], at="/sitemap.xml")
+        async with bot.working() as logs:
+            await order(bot.queue, "site")
+            (report,) = await eventually(reported(logs))
+    assert [line["part"] for line in logs if line["event"] == "part_read"] == [1, 2, 3]
+    assert (report["changed"], report["unchanged"], report["removed"], report["failed"]) == (1, 9, 1, 1)
+    assert len(await bot.index.digests(TEAM, "site")) == 11
+
+
+async def test_a_site_that_fails_again_and_again_is_left_alone_by_all(bot: Bot) -> None:
+    """After ten failures in a row no further part of it is asked for, and nothing is taken for deleted."""
+    paths = [f"/{number:03}" for number in range(1, 60)]
+    with running(paths) as site:
+        bot.library._access = Access(frozenset({"127.0.0.1"}), pace_s=0)
+        await bot.library.ingest(TEAM, site.url, name="site")
+        for path in paths:
+            site.pages[path] = WebPage(b"Sorry.", status=500)
+        before = sum(site.asked.values())
+        ingesting.PART = 20
+        async with bot.working() as logs:
+            await order(bot.queue, "site")
+            (report,) = await eventually(reported(logs), within_s=30)
+        assert sum(site.asked.values()) - before < 60
+    assert report["removed"] == 0 and report["failed"] < 25
+    assert len(await bot.index.digests(TEAM, "site")) == 59
+
+
+async def test_everything_bad_is_one_line_each_in_parts_too(bot: Bot) -> None:
+    """Encrypted, cut off, lying, enormous, twice the same id: the same reasons as in one go, and the good ones are
+    found."""
+    await bot.add()
+    wanted = write_all(bot.docs)
+    for name in ("deep.html", "pdf-bomb.pdf"):  # these take long, and are the same in parts
+        (bot.docs / name).unlink()
+        wanted.pop(name, None)
+    async with bot.working() as logs:
+        await bot.order()
+        (report,) = await eventually(reported(logs), within_s=60)
+    told = {line["place"]: line["reason"] for line in logs if line["event"] == "document_not_read"}
+    assert len(told) == report["failed"] and told.keys() == wanted.keys()
+    for place, reason in wanted.items():
+        assert reason in told[place], place
+    question = Question(id="q", team_id=TEAM, text="says 1001 1002 1003", readable=frozenset({"workspace"}))
+    found = "\n".join(hit.passage.text for hit in (await bot.library.find(question, k=50)).hits)
+    assert all(str(number) in found for number in range(1001, 1008)) and "hiddenword" not in found
 
 
 async def idle(queue: Queue) -> bool:
