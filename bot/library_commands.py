@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,6 +73,7 @@ def reembed(
     from bot.wiring import open_library_of
 
     settings = load_settings()
+    os.nice(10)  # where a worker answers on the same machine, answers come first
 
     async def embed() -> Reembedded:
         async with open_library_of(settings) as (_, library):

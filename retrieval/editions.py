@@ -136,8 +136,8 @@ class Editions:
         if mine == live:
             return "The library was cut into passages in another way. `python -m bot library reembed` does it anew."
         return (
-            f"EMBEDDING_MODEL is {mine}, and the library is embedded with {live}, which answers. Set EMBEDDING_MODEL to "
-            f"that, or run `python -m bot library reembed` to embed all with {mine}."
+            f"EMBEDDING_MODEL is {mine}, and the library is embedded with {live}, which answers. Set EMBEDDING_MODEL "
+            f"to that, or run `python -m bot library reembed` to embed all with {mine}."
         )
 
     def look_again(self) -> None:
