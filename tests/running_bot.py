@@ -116,9 +116,15 @@ class RunningBot:
 
 @asynccontextmanager
 async def running_bot(
-    data_dir: Path, *, over_http: bool = False, slack: dict[str, Any] | None = None, **settings: str
+    data_dir: Path,
+    *,
+    over_http: bool = False,
+    slack: dict[str, Any] | None = None,
+    reads: Path | None = None,
+    **settings: str,
 ) -> AsyncIterator[RunningBot]:
-    """Starts Slack and bot; `slack` are arguments of LocalSlack, `settings` environment variables."""
+    """Starts Slack and bot, which ingests the folder `reads` meanwhile; `slack` are arguments of LocalSlack, `settings`
+    environment variables."""
     port = free_port()
     events_url = f"http://127.0.0.1:{port}/slack/events" if over_http else None
     async with LocalSlack(events_url=events_url, manifest=MANIFEST, **(slack or {})) as local:
@@ -126,7 +132,7 @@ async def running_bot(
         environment |= local.environment | {"DATA_DIR": str(data_dir), "PORT": str(port), "REDELIVERY_TIMEOUT_S": "2"}
         bot = RunningBot(local, data_dir, environment | settings, port)
         try:
-            await bot.start()
+            await asyncio.gather(bot.start(), *([bot.ingest(str(reads))] if reads else []))
             yield bot
         finally:
             await bot.stop()

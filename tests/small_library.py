@@ -44,8 +44,7 @@ async def bot_that_knows(folder: Path, pages: Mapping[str, str], **how: Any) -> 
     """A running bot that has read these pages; `how` are arguments of `running_bot`. Fails when it leaves a server."""
     data_dir = folder / "data"
     try:
-        async with running_bot(data_dir, **how) as bot:
-            await bot.ingest(str(write_pages(folder / "pages", pages)))
+        async with running_bot(data_dir, reads=write_pages(folder / "pages", pages), **how) as bot:
             yield bot
         if "REDIS_URL" not in how:
             all_gone_from(data_dir)
