@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from bot.journal import Journal
 from bot.memory import Memory, open_redis
 from bot.worker import open_queue
 from tests.embedded_memory import all_gone_from, end_all_on
+from tests.local_slack import LocalSlack
 from tests.running_bot import RunningBot, running_bot
 from tests.scripted_model import Reply, text
 
@@ -48,6 +50,21 @@ async def bot_that_knows(folder: Path, pages: Mapping[str, str], **how: Any) -> 
             yield bot
         if "REDIS_URL" not in how:
             all_gone_from(data_dir)
+    finally:
+        end_all_on(data_dir)
+
+
+@asynccontextmanager
+async def shell_that_knows(folder: Path, pages: Mapping[str, str]) -> AsyncIterator[RunningBot]:
+    """The commands alone, on a library of these pages, with no process of a bot beside them. Fails when one stays."""
+    data_dir = folder / "data"
+    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+    shell = RunningBot(LocalSlack(), data_dir, environment | {"DATA_DIR": str(data_dir)}, 0)
+    try:
+        async with open_redis(None, data_dir):  # held, so that no command has to start its own
+            await shell.ingest(str(write_pages(folder / "pages", pages)))
+            yield shell
+        all_gone_from(data_dir)
     finally:
         end_all_on(data_dir)
 

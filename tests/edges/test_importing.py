@@ -24,7 +24,7 @@ from bot.vocabulary import Answer, Passage, Question
 from tests import lessons
 from tests.nouns import PASSAGE, TEAM, answered
 from tests.running_bot import RunningBot
-from tests.small_library import bot_that_knows, page
+from tests.small_library import page, shell_that_knows
 from tests.stories.test_examples import FakeLibrary
 
 EVERYBODY = frozenset({"public", "workspace"})
@@ -253,7 +253,7 @@ async def test_a_model_that_is_down_ends_the_drafting(journal: Journal) -> None:
 @pytest.fixture
 async def bot(tmp_path: Path) -> AsyncIterator[RunningBot]:
     pages = {"keys": page("API keys", "To reset an API key, open Settings.")}
-    async with bot_that_knows(tmp_path, pages) as running:
+    async with shell_that_knows(tmp_path, pages) as running:
         yield running
 
 

@@ -24,7 +24,7 @@ from tests import lessons
 from tests.hashing_embedder import HashingEmbedder
 from tests.nouns import MAYA, PASSAGE, TEAM, asked
 from tests.running_bot import RunningBot
-from tests.small_library import bot_that_knows, memory_of, page
+from tests.small_library import memory_of, page, shell_that_knows
 from tests.stories.test_examples import ADMIN, FakeLibrary, embedding, liked, said
 
 CANARY = "zanzibarcanary"
@@ -149,7 +149,7 @@ async def test_a_correction_does_not_draw_on_what_its_place_may_not_read(journal
 
 @pytest.fixture
 async def bot(tmp_path: Path) -> AsyncIterator[RunningBot]:
-    async with bot_that_knows(tmp_path, {"keys": page("API keys", "To reset an API key, open Settings.")}) as running:
+    async with shell_that_knows(tmp_path, {"keys": page("API keys", "To reset an API key, open Settings.")}) as running:
         yield running
 
 
