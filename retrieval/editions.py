@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.calibration import Calibration
-from bot.errors import Broken, FootnoteError, TellUser
+from bot.errors import Broken, FootnoteError, LibraryUnavailable, TellUser
 from bot.log import log, trouble
 from retrieval.embedding import Embedder
 from retrieval.forms import Form, Forms
@@ -160,7 +160,12 @@ class Editions:
         if self._live is None or time.monotonic() >= self._ask_again_at:
             if self._live is not None:  # the others go on with what was live a moment ago
                 self._ask_again_at = time.monotonic() + LIVE_TRUSTED_S
-            live = await self._forms.live() or self.own.form.id
+            try:
+                live = await self._forms.live() or self.own.form.id
+            except LibraryUnavailable:  # on Weaviate it is asked by another port than searches are
+                if self._live is None:
+                    raise
+                return self._live
             if live == self.current.form.id:
                 self.trouble = ""
             else:

@@ -7,14 +7,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from aiohttp import web
 
 from bot.errors import Broken, LibraryUnavailable, TellUser
+from bot.settings import Settings
+from bot.vocabulary import Question
 from retrieval.index import form_of
 from retrieval.index_weaviate import WeaviateIndex
+from retrieval.library import open_library
 from retrieval.weaviate_connection import Connection
 from retrieval.weaviate_schema import SOURCES, Keeping, create, passages_name
 from tests.contracts.index_suite import Shelf, WeaviateKind, new_team
@@ -85,6 +89,26 @@ async def test_a_dead_grpc_port_holds_nobody_up(weaviate_kind: WeaviateKind, sta
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
         assert await library.index.is_ready()
+
+
+@pytest.mark.weaviate
+async def test_questions_are_answered_while_only_rest_is_dead(
+    weaviate_kind: WeaviateKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Searches go over gRPC, and which form is live was known a moment ago. Nobody is told that the library is away,
+    though the status says that it is not ready."""
+    monkeypatch.setattr("retrieval.editions.LIVE_TRUSTED_S", 0)
+    server, team_id = weaviate_kind.server, new_team()
+    (tmp_path / "page.md").write_text("# Seedlings\n\nForty seedlings stand in the greenhouse.")
+    async with wire_to(server.url) as rest:
+        settings = {"weaviate_url": rest.url, "weaviate_grpc_url": server.grpc_url, "weaviate_api_key": server.key}
+        async with open_library(Settings.model_validate({"data_dir": tmp_path / "data"} | settings)) as library:
+            await library.ingest(team_id, tmp_path / "page.md")
+            asked = Question(id="q", team_id=team_id, text="How many seedlings?", readable=frozenset({"workspace"}))
+            await rest.turn("refuses")
+            for _ in range(10):
+                assert (await library.find(asked)).hits
+            assert not (await library.status(team_id)).is_ready
 
 
 @pytest.mark.weaviate
