@@ -191,7 +191,9 @@ class Folder:
         refused: list[Unread] = []
 
         def refuse(error: OSError) -> None:
-            refused.append(Unread(reason_of(error), keeps=Path(error.filename).relative_to(self.root).as_posix()))
+            refused.append(
+                Unread(reason_of(error), keeps=_told(Path(error.filename).relative_to(self.root).as_posix()))
+            )
 
         for folder, folders, names in os.walk(self.root, onerror=refuse):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -219,7 +221,11 @@ class Folder:
 
     def _inside(self, item: Item) -> Path:
         file = Path(item.path)
-        if file != self.root and not file.resolve().is_relative_to(self.root.resolve()):
+        try:
+            is_inside = file == self.root or file.resolve().is_relative_to(self.root.resolve())
+        except RuntimeError:  # which Python 3.13 raises no more
+            raise Unfit("is a link that leads to itself") from None
+        if not is_inside:
             raise Unfit("is a link that leads out of the source")
         if not stat.S_ISREG(file.stat().st_mode):
             raise Unfit("is a pipe or a device, not a file")  # reading it might never end
@@ -228,8 +234,13 @@ class Folder:
 
 def item_at(path: str, below: str) -> Item:
     """Gives the item of a file, by its path below the source."""
-    place = PurePosixPath(below)
-    return Item(below, place.with_suffix("").as_posix(), path, place.suffix.lower())
+    place = PurePosixPath(_told(below))
+    return Item(str(place), place.with_suffix("").as_posix(), path, place.suffix.lower())
+
+
+def _told(path: str) -> str:
+    """Gives a path as it can be told: a name need not be UTF-8."""
+    return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def is_passed_over(name: str) -> bool:

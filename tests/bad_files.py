@@ -3,6 +3,7 @@ must hold; and the makers of good files in the formats that are no plain text.""
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -89,6 +90,25 @@ def zip_bomb() -> bytes:
     return out.getvalue()
 
 
+def docx_with(*names: str, content: bytes = b"x") -> bytes:
+    """A Word document with other entries of its archive, or more of them."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(docx(("Normal", "whole")))) as whole, zipfile.ZipFile(out, "w") as changed:
+        for name in {*whole.namelist(), *names}:
+            changed.writestr(name, content if name in names else whole.read(name))
+    return out.getvalue()
+
+
+def entities() -> bytes:
+    """The text of a Word document that would unfold to a billion letters."""
+    each = b"".join(b'<!ENTITY %c "%s">' % (98 + n, b"&%c;" % (97 + n) * 30) for n in range(6))
+    word = b"http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    return (
+        b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha">' + each + b"]>"
+        b'<w:document xmlns:w="' + word + b'"><w:body><w:p><w:r><w:t>&g;</w:t></w:r></w:p></w:body></w:document>'
+    )
+
+
 def pdf_bomb(pages: int) -> bytes:
     """A small PDF with 40 MB of text on each page."""
     content = zlib.compress(b"BT /F1 12 Tf 72 720 Td " + b"(bomb) Tj " * 4_000_000 + b"ET", 9)
@@ -126,6 +146,12 @@ def write_all(folder: Path) -> dict[str, str]:
         "pdf-bomb.pdf": (pdf_bomb(8), "memory"),
         "deep.html": (b"<main>" + b"<div>" * 500_000 + b"x", ""),
         "wide.csv": (b"a,b\n" + b'"' + b"x" * 2_000_000 + b'",1\n', "field larger"),
+        "entities.docx": (docx_with("word/document.xml", content=entities()), "no Word document"),
+        "entries.docx": (docx_with(*(f"x/{number}" for number in range(2_001))), "zip bomb"),
+        "turns.pdf": (pdf("x").replace(b"/Kids [4 0 R]", b"/Kids [2 0 R]"), "damaged"),
+        "utf16.txt": ("Größe".encode("utf-16-le"), "binary"),
+        "packed.md": (gzip.compress(b"Text."), "gzip archive"),
+        "script.html": (b"<script>var text</script>", "holds no text"),
         "unknown.xlsx": (b"PK\x03\x04", "kind that cannot be read"),
         "chanel.md": (b"---\naudience: chanel:C1\n---\nText.", "chanel:C1"),
         "good.txt": (b"The same id once more.", "which good.md has already"),
@@ -141,8 +167,11 @@ def write_all(folder: Path) -> dict[str, str]:
         records.truncate(45_000_000)
         records.seek(0, io.SEEK_END)
         records.write(b'"}\n' + json.dumps({"id": "after", "text": "After it says 1007."}).encode())
+    (folder / "nested.jsonl").write_bytes(b'{"id": "nested", "text": ' + b"[" * 100_000)
     os.mkfifo(folder / "pipe.md")
     (folder / "out.md").symlink_to("/etc/hostname")
+    (folder / "round.md").symlink_to(folder / "round.md")
+    (folder / "nowhere.md").symlink_to(folder / "never-was.md")
     wanted = {name: reason for name, (_, reason) in bad.items()}
     del wanted["deep.html"]  # read or not, as long as it costs nobody else anything
     return wanted | {
@@ -150,6 +179,9 @@ def write_all(folder: Path) -> dict[str, str]:
         "long-line.jsonl:1": "larger than 20 MB",
         "pipe.md": "pipe",
         "out.md": "leads out",
+        "round.md": "",
+        "nowhere.md": "gone",
+        "nested.jsonl:1": "nested too deeply",
         "good.jsonl:2": "not JSON",
         "good.jsonl:3": "which good.jsonl:1 has already",
     }

@@ -4,6 +4,7 @@ reason in the report, the rest goes in, and nothing hangs."""
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator
@@ -81,6 +82,22 @@ async def test_a_folder_of_everything_bad_is_one_line_each(library: Library, tmp
     for number in range(1001, 1008):
         assert str(number) in found
     assert "hiddenword" not in found
+
+
+async def test_a_name_that_is_not_utf_8_costs_nothing(library: Library, tmp_path: Path) -> None:
+    """As old disks have them: the page is found, and the report and the list of sources can be written."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    try:
+        for name, content in ((b"caf\xe9.md", b"A text that says 1008."), (b"caf\xe9.pdf", b"no PDF")):
+            Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(content)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    report = await library.ingest(TEAM, folder)
+    assert report.added == 1 and "1008" in await texts(library, "says 1008")
+    assert "caf\ufffd.pdf" in report.model_dump_json()
+    (source,) = await library.sources(TEAM)
+    assert source.last_report and source.last_report.failed == 1
 
 
 ROOMY = 8_000_000_000  # bytes
