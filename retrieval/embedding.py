@@ -46,6 +46,8 @@ class Embedder(Protocol):
     id: str
     dimensions: int
     max_tokens: int
+    stretch: float
+    """What makes its cosines mean what MiniLM's do: 1 - cosine is that many times too small; see `Query.certainty`."""
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """Gives one row per text: float32, (texts, dimensions), each of length 1."""
@@ -99,6 +101,7 @@ class MiniLM:
 
     dimensions = 384
     max_tokens = MAX_TOKENS
+    stretch = 1.0
 
     def __init__(
         self,

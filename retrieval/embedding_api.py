@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bot.errors import Broken, LibraryUnavailable, RequestRefused
 from bot.settings import Settings
 from retrieval.embedding import MiniLM, Remembered
-from retrieval.prompts import NONE, Prompts, prompts_of
+from retrieval.families import NONE, Prompts, prompts_of, stretch_of
 
 if TYPE_CHECKING:
     from openai import APIStatusError, OpenAI
@@ -50,7 +50,7 @@ class ApiEmbedder:
     max_tokens = MAX_TOKENS
 
     def __init__(self, client: OpenAI, model: str, dimensions: int, prompts: Prompts = NONE) -> None:
-        self.dimensions, self.prompts = dimensions, prompts
+        self.dimensions, self.prompts, self.stretch = dimensions, prompts, stretch_of(model)
         self.id = f"{model}/api/{dimensions}/{prompts.query!r}/{prompts.passage!r}"
         self._client, self._model = client, model
         self._requests = ThreadPoolExecutor(AT_ONCE, "embedding-api")

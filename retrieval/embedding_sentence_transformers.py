@@ -1,5 +1,5 @@
 """Any sentence-transformers model by name or folder: the extra `embeddings`, with torch. Questions and passages each
-get the prompt that the model was trained with (`prompts.py`), and no question waits for more than a few passages.
+get the prompt that the model was trained with (`families.py`), and no question waits for more than a few passages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bot.errors import TellUser
 from bot.settings import Settings
 from retrieval.embedding import Remembered
-from retrieval.prompts import Prompts, prompts_of
+from retrieval.families import Prompts, prompts_of, stretch_of
 
 if TYPE_CHECKING:
     from retrieval.embedding import Vectors
@@ -42,7 +42,7 @@ class SentenceTransformerEmbedder:
         self.dimensions = int(self._model.get_embedding_dimension())
         self.max_tokens = int(self._model.max_seq_length or 512)
         declared = _declared(self._model.prompts)
-        self.prompts = prompts_of(settings, declared)
+        self.prompts, self.stretch = prompts_of(settings, declared), stretch_of(name)
         self.id = f"{_version(self._model, name)}/{self.max_tokens}"
         if self.prompts != declared:
             self.id += f"/{self.prompts.query!r}/{self.prompts.passage!r}"

@@ -138,7 +138,7 @@ class Finder:
         vector = own
         if question.history and "thread" not in without:
             vector = await self._compute(self._towards_the_thread, own, question)
-        return Query(text, vector, question.readable, identifiers(text), own_vector=own)
+        return Query(text, vector, question.readable, identifiers(text), own_vector=own, stretch=self._embedder.stretch)
 
     def _towards_the_thread(self, own: Vectors, question: Question) -> Vectors:
         """Turns a question's vector towards what was said before it, which its words alone do not tell."""

@@ -38,10 +38,13 @@ class Query:
     """Ids of documents to search as if they were not there, which makes of a question one that is not answered."""
     alpha: float | None = None
     """1 ranks by the vector alone, 0 by words alone; None as the index is set."""
+    stretch: float = 1.0
+    """By how much 1 - cosine is too small with the model of the vectors; see `Embedder.stretch`."""
 
     def certainty(self, vector: Vectors) -> float:
         """Gives the certainty of a passage by its vector."""
-        return certainty(float(vector @ (self.vector if self.own_vector is None else self.own_vector)))
+        cosine = float(vector @ (self.vector if self.own_vector is None else self.own_vector))
+        return certainty(1 - (1 - cosine) * self.stretch)
 
 
 @dataclass(frozen=True)

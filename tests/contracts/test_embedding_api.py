@@ -15,7 +15,7 @@ from bot.settings import Settings
 from retrieval import embedding_api
 from retrieval.embedding import Embedder, open_embedder
 from retrieval.embedding_api import AT_ONCE, BATCH, MAX_TOKENS, ApiEmbedder
-from retrieval.prompts import Prompts
+from retrieval.families import Prompts
 from tests.embedding_server import EmbeddingServer, garbage, refused, rows
 
 TEXTS = [f"page {number} about {'keys and tokens ' * (number % 7)}" for number in range(150)]

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.settings import Settings
 from bot.vocabulary import Question
-from retrieval.index import certainty, fuse
+from retrieval.index import Query, certainty, fuse
 from retrieval.library import Library, open_library
 from tests.contracts.index_suite import WeaviateKind, new_team
 
@@ -49,6 +50,16 @@ def test_every_hit_of_a_weighted_leg_is_ranked_once_within_bounds(
     scores = [score for _, score in ranked]
     assert scores == sorted(scores, reverse=True)
     assert all(-1e-9 <= score <= 1 + 1e-9 for score in scores)
+
+
+def test_certainty_means_the_same_with_a_model_whose_cosines_are_all_high() -> None:
+    """What such a model calls .9 is no nearer than .68 of another, and stays below the threshold."""
+    vector = np.array([1, 0], dtype=np.float32)
+    near = np.array([0.9, np.sqrt(1 - 0.9**2)], dtype=np.float32)
+    assert Query("x", vector, frozenset()).certainty(near) == pytest.approx(0.95)
+    assert Query("x", vector, frozenset(), stretch=3.2).certainty(near) == pytest.approx(0.84)
+    assert Query("x", vector, frozenset(), stretch=3.2).certainty(vector) == 1
+    assert Query("x", vector, frozenset(), stretch=3.2).certainty(-vector) == 0
 
 
 def test_certainty_is_kept_within_bounds() -> None:

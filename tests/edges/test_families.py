@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.settings import Settings
-from retrieval.prompts import NONE, Prompts, family_of, prompts_of
+from retrieval.families import NONE, Prompts, family_of, prompts_of, stretch_of
 
 E5 = Prompts("query: ", "passage: ")
 RETRIEVAL = Prompts("Represent this sentence for searching relevant passages: ")
@@ -32,6 +32,12 @@ RETRIEVAL = Prompts("Represent this sentence for searching relevant passages: ")
 def test_well_known_families_are_known_by_name(name: str, prompts: Prompts) -> None:
     """Only the last part of a name or folder counts; a model that wants no prompt gets none."""
     assert family_of(name) == prompts
+
+
+def test_cosines_of_e5_are_read_on_another_scale() -> None:
+    """By whatever way it is opened; every other model is taken as it is."""
+    assert stretch_of("intfloat/multilingual-e5-small") == stretch_of("E5-large-v2") > 2
+    assert stretch_of("BAAI/bge-small-en-v1.5") == stretch_of("minilm") == 1
 
 
 def test_an_instructed_model_is_told_the_task_and_its_passages_nothing() -> None:
