@@ -191,9 +191,8 @@ class Folder:
         refused: list[Unread] = []
 
         def refuse(error: OSError) -> None:
-            refused.append(
-                Unread(reason_of(error), keeps=_told(Path(error.filename).relative_to(self.root).as_posix()))
-            )
+            below = Path(error.filename).relative_to(self.root).as_posix()
+            refused.append(Unread(reason_of(error), keeps=_told(below)))
 
         for folder, folders, names in os.walk(self.root, onerror=refuse):
             folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -17,7 +17,8 @@ import pytest
 import typer
 
 from bot.errors import TellUser
-from bot.source_commands import interval, seconds_of
+from bot.source_commands import seconds_of
+from bot.source_words import interval
 from bot.vocabulary import Question
 from retrieval.decoding import Unfit
 from retrieval.index import form_of
@@ -84,13 +85,17 @@ async def test_a_folder_of_everything_bad_is_one_line_each(library: Library, tmp
     assert "hiddenword" not in found
 
 
+def put_named(folder: Path, name: bytes, content: bytes) -> None:
+    (folder / os.fsdecode(name)).write_bytes(content)
+
+
 async def test_a_name_that_is_not_utf_8_costs_nothing(library: Library, tmp_path: Path) -> None:
     """As old disks have them: the page is found, and the report and the list of sources can be written."""
     folder = tmp_path / "docs"
     folder.mkdir()
     try:
         for name, content in ((b"caf\xe9.md", b"A text that says 1008."), (b"caf\xe9.pdf", b"no PDF")):
-            Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(content)
+            put_named(folder, name, content)
     except OSError:
         pytest.skip("this file system takes no such name")
     report = await library.ingest(TEAM, folder)
