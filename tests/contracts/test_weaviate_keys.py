@@ -14,6 +14,8 @@ import pytest
 
 from bot.errors import Broken
 from bot.vocabulary import Source
+from retrieval.forms import Form
+from retrieval.forms_weaviate import WeaviateForms
 from retrieval.index import form_of
 from retrieval.index_weaviate import WeaviateIndex
 from retrieval.weaviate_connection import Connection
@@ -98,6 +100,23 @@ async def test_the_two_keys_do_all_that_a_library_does(server: Server) -> None:
         assert await library.index.count(library.team_id) == (0, 0)
 
 
+async def test_the_two_keys_make_a_form_live_and_drop_another(server: Server) -> None:
+    """Which takes the rights on collections, on the alias and to look at the nodes."""
+    forms = WeaviateForms(Connection(server.url, server.grpc_url, WRITER, READER), 0.5)
+    try:
+        for name in ("before", "after"):
+            await forms.record(Form(id=name, model=name, dimensions=HashingEmbedder.dimensions))
+        await forms.switch("after")
+        assert await forms.live() == "after"
+        assert await forms.is_searchable("after")
+        assert [form.model for form in await forms.all()] == ["after", "before"]
+        await forms.drop("before")
+        assert [form.model for form in await forms.all()] == ["after"]
+        assert await forms.teams() == []
+    finally:
+        await forms.close()
+
+
 async def test_the_key_to_find_with_cannot_change_anything(server: Server) -> None:
     """Storing, removing and forgetting with it are refused, with the right that is lacking; all is as it was."""
     team_id = new_team()
@@ -115,6 +134,27 @@ async def test_the_key_to_find_with_cannot_change_anything(server: Server) -> No
                 await change()
         (hit,) = await library.find("seedlings")
         assert hit.passage.text == "Forty seedlings."
+
+
+async def test_neither_key_reaches_what_is_not_ours(server: Server) -> None:
+    """A collection of somebody else on the same Weaviate is neither read nor taken away, whoever asks."""
+    ours = WeaviateKind(server).connection()
+    async with ours.use(30) as client:
+        await client.collections.create("Foreign")
+    for key in (READER, WRITER):
+        stranger = Connection(server.url, server.grpc_url, key)
+        for reach in (
+            lambda client: client.collections.use("Foreign").query.fetch_objects(limit=1),
+            lambda client: client.collections.delete("Foreign"),
+        ):
+            with pytest.raises(Broken, match="lacks a right"):
+                async with stranger.use(5) as client:
+                    await reach(client)
+        await stranger.close()
+    async with ours.use(30) as client:
+        assert await client.collections.exists("Foreign")
+        await client.collections.delete("Foreign")
+    await ours.close()
 
 
 async def test_a_key_without_rights_is_told_from_one_that_nobody_knows(weaviate_kind: WeaviateKind) -> None:
