@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -17,10 +17,10 @@ from retrieval.index_embedded import BUSY_TIMEOUT_S, CATALOGUE, EmbeddedIndex
 
 Result = TypeVar("Result")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS forms (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS live (one INTEGER PRIMARY KEY CHECK (one = 1), form TEXT NOT NULL);
-"""
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS forms (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS live (one INTEGER PRIMARY KEY CHECK (one = 1), form TEXT NOT NULL)",
+)
 
 
 class EmbeddedForms:
@@ -31,17 +31,17 @@ class EmbeddedForms:
         self._file = folder / "forms.sqlite3"
 
     async def live(self) -> str | None:
-        return await asyncio.to_thread(lambda: self._in_one(_live) if self._file.exists() else None)
+        return await asyncio.to_thread(self._read, _live, None)
 
     async def all(self) -> list[Form]:
-        return await asyncio.to_thread(lambda: self._in_one(_all) if self._file.exists() else [])
+        return await asyncio.to_thread(self._read, _all, [])
 
     async def record(self, form: Form) -> None:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR IGNORE INTO forms VALUES (?, ?)", (form.id, form.model_dump_json()))
             connection.execute("INSERT OR IGNORE INTO live VALUES (1, ?)", (form.id,))
 
-        await asyncio.to_thread(self._in_one, write)
+        await asyncio.to_thread(self._write, write)
 
     async def switch(self, form_id: str) -> None:
         def write(connection: sqlite3.Connection) -> None:
@@ -54,7 +54,7 @@ class EmbeddedForms:
                 connection.execute("UPDATE forms SET record = ? WHERE id = ?", (left.model_dump_json(), left.id))
             connection.execute("INSERT OR REPLACE INTO live VALUES (1, ?)", (form_id,))
 
-        await asyncio.to_thread(self._in_one, write)
+        await asyncio.to_thread(self._write, write)
 
     async def drop(self, form_id: str) -> None:
         def write(connection: sqlite3.Connection) -> None:
@@ -63,7 +63,7 @@ class EmbeddedForms:
             connection.execute("DELETE FROM forms WHERE id = ?", (form_id,))
 
         def delete() -> None:
-            self._in_one(write)
+            self._write(write)
             for file in self._folder.glob(f"*/{form_id}.sqlite3*"):
                 file.unlink(missing_ok=True)
 
@@ -81,15 +81,27 @@ class EmbeddedForms:
     async def close(self) -> None:
         """Nothing is held open."""
 
-    def _in_one(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    def _read(self, work: Callable[[sqlite3.Connection], Result], when_there_is_none: Result) -> Result:
+        if not self._file.exists():
+            return when_there_is_none
+        with self._opened() as connection:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()
+            return work(connection) if tables else when_there_is_none
+
+    def _write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Does some work in one transaction."""
+        with self._opened() as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                connection.execute(statement)
+            return work(connection)
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self._file, BUSY_TIMEOUT_S, isolation_level=None)) as connection:
-                connection.executescript(_SCHEMA)
-                connection.execute("BEGIN IMMEDIATE")
-                with connection:
-                    return work(connection)
+                yield connection
         except (OSError, sqlite3.OperationalError) as error:
             raise LibraryUnavailable(f"The index in {self._folder} cannot be used now: {error}") from error
         except sqlite3.DatabaseError as error:
