@@ -12,6 +12,7 @@ from urllib.parse import quote
 import structlog
 
 from bot.errors import TellUser, TryAgain
+from bot.source_words import without_secrets
 from bot.vocabulary import IngestReport
 from bot.worker import Duty, Queue
 
@@ -45,7 +46,7 @@ class Schedule:
         try:
             report = await self._sync(name)
         except TellUser as error:
-            log.warning("source_not_read", source=name, cause=str(error))
+            log.warning("source_not_read", source=name, cause=without_secrets(str(error)))
             return
         if report:
             log_report(name, report)
@@ -75,6 +76,7 @@ def log_report(name: str, report: IngestReport) -> None:
     """Logs what a sync did."""
     log.info("source_synced", source=name, **report.model_dump(exclude={"failed"}), failed=len(report.failed))
     for failure in report.failed[:NAMED_IN_LOG]:
-        log.warning("document_not_read", source=name, place=failure.source, reason=failure.reason)
+        place, reason = without_secrets(failure.source), without_secrets(failure.reason)
+        log.warning("document_not_read", source=name, place=place, reason=reason)
     if report.has_emptied:
         log.warning("source_emptied", source=name, removed=report.removed_ids[:NAMED_IN_LOG])

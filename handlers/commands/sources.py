@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import Literal
 from urllib.parse import quote
 
+import structlog
 from pydantic import Field
 
 from bot.errors import TellUser
 from bot.journal import Journal, now
 from bot.redacting import redact
 from bot.rounds import Progress
+from bot.schedule import log_report
 from bot.source_words import check_from_slack, interval, seconds_of, shown_address, without_secrets
 from bot.vocabulary import PUBLIC, WORKSPACE, Frozen, IngestReport, LastReport, Source, SourceFailure
 from handlers import blocks
@@ -38,6 +40,8 @@ TOLD_FAILURES = 40
 LOOK_S = 10.0
 """Between two looks whether a source is still read in parts."""
 _LINK = re.compile(r"<([^|<>]+)(?:\|[^<>]*)?>")
+
+log = structlog.get_logger()
 
 
 class SourceOrder(Frozen):
@@ -120,7 +124,8 @@ class Sources:
         try:
             return await self._done(order)
         except TellUser as error:
-            return f"*{escape(order.name)}* {escape(without_secrets(str(error)))}", None
+            log.warning("source_order_refused", what=order.what, source=order.name, cause=without_secrets(str(error)))
+            return f"*{escape(order.name)}*: {escape(without_secrets(str(error)))}", None
 
     async def _done(self, order: SourceOrder) -> Shown | None:
         readable = await self._reviewing.readable(order.by, order.channel_id)
@@ -129,9 +134,13 @@ class Sources:
                 return f"*{escape(order.name)}* stays.", None
             case "add":
                 if await self._progress(order.name):
-                    raise TellUser("is being read in parts: add it again when that is done, `/support sources` says.")
+                    raise TellUser(
+                        "It is being read in parts: add it again when that is done, `/support sources` says."
+                    )
                 await self._check_name(order.name, order.address, readable)
-                return reported(order.name, await self._shelves.add(order))
+                report = await self._shelves.add(order)
+                log_report(order.name, report)
+                return reported(order.name, report)
             case "sync":
                 source = await self._known(order.name, readable)
                 return await self._synced(source, order)
@@ -146,6 +155,7 @@ class Sources:
     async def _synced(self, source: Source, order: SourceOrder) -> Shown:
         report = await self._shelves.sync(source.name)
         if report:
+            log_report(source.name, report)
             return reported(source.name, report)
         await self._shelves.order(order.model_copy(update={"what": "tell", "once": f"{order.once}:told"}), LOOK_S)
         return (

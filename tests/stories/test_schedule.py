@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from bot.errors import LibraryUnavailable, TellUser
 from bot.journal import Journal
 from bot.memory import Memory
-from bot.schedule import Schedule
-from bot.vocabulary import IngestReport, Question
+from bot.schedule import Schedule, log_report
+from bot.vocabulary import IngestReport, Question, SourceFailure
 from bot.worker import Queue, open_queue
 from retrieval.index import form_of
 from retrieval.index_embedded import EmbeddedIndex
@@ -137,3 +138,13 @@ async def test_a_library_that_is_down_does_not_end_the_schedule(queue: Queue) ->
     async with keeping(queue, Schedule(queue, due, syncing.sync, look_s=0.02)):
         await eventually(syncing.is_done)
     assert looks >= 3
+
+
+async def test_no_secret_of_an_address_is_logged(queue: Queue) -> None:
+    """An operator may have added one; the log has other readers."""
+    address = "https://docs.example/a?token=Gr4nadilla"
+    failed = IngestReport(failed=(SourceFailure(source=address, reason=f"leads to {address}"),))
+    with capture_logs() as lines:
+        log_report("docs", failed)
+        await Schedule(queue, Syncing().due, Syncing(error=TellUser(f"{address} is not there.")).sync).sync("docs")
+    assert "docs.example/a?token=…" in str(lines) and "Gr4nadilla" not in str(lines)
