@@ -14,6 +14,7 @@ from retrieval.questions import identifiers
 _SHORTEST = 5
 _LONG = 8
 """Letters from which on two slips in one word are believed."""
+_MOST_UNREAD = 1
 _WORD = re.compile(r"[^\W\d_]+")
 _TOKEN = re.compile(r"\S+")
 
@@ -34,10 +35,13 @@ def suspects(question: str, hits: Sequence[Hit], count_tokens: Callable[[Sequenc
 
 def mended(question: str, misspelt: Sequence[str], hits: Sequence[Hit]) -> str:
     """Gives a question with each misspelt word in place of which the hits have a similar one written like it: the most
-    similar, and of those the most frequent."""
+    similar, and of those the most frequent. Where more than one word is like none of them nothing is believed: people
+    slip now and then, and words of another language resemble some word by chance."""
     words = _words_of(hits)
     stems = {stem(word) for word in words}
     right = {word: _nearest(word, words) for word in misspelt if stem(word) not in stems}
+    if sum(other is None for other in right.values()) > _MOST_UNREAD:
+        return question
     return _WORD.sub(lambda match: right.get(match[0].lower()) or match[0], question)
 
 

@@ -48,6 +48,16 @@ def test_words_that_the_model_or_the_pages_know_are_left_alone() -> None:
     assert suspects("please rotate the mortgages of Zorblax abc", PAGES, pieces) == ["zorblax"]
 
 
+def test_a_question_in_another_language_is_no_misspelt_one() -> None:
+    """Some of its words resemble a word of the pages by chance; a name that nobody knows does not keep from mending."""
+    pages = [hit("The segment was demonstrated at a station."), *PAGES]
+    for asked, read in (
+        ("welches Segmant wurde demonstriert", "welches Segmant wurde demonstriert"),
+        ("which segmant was demonstratd by Zorblax", "which segment was demonstrated by Zorblax"),
+    ):
+        assert mended(asked, suspects(asked, [], pieces), pages) == read
+
+
 @pytest.mark.parametrize(
     "asked",
     ["max_bacth_size", "ERR-4021x", "chat.postMesage", "see https://exmaple.com/webhok", "mail ann@exmaple.com"],
