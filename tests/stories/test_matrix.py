@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import sys
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from bot.errors import TellUser
 from bot.evaluating import Asked
 from bot.learning.matrix.page import lines, page, print_matrix
 from bot.vocabulary import Example, Found, Question
+from tests.embedded_memory import end_all_on
 from tests.examination import held_out
 from tests.matrix_bench import (
     LIMITS,
@@ -444,17 +446,25 @@ async def in_shell(folder: Path, *arguments: str | Path, **environment: str) -> 
     return process.returncode, out.decode(), err.decode()
 
 
-@pytest.fixture
-async def library(tmp_path: Path, data_dir: Path) -> Path:
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose library holds the pages; its questions are in `questions.jsonl`."""
-    (tmp_path / "pages").mkdir()
+    folder = tmp_path_factory.mktemp("matrix")
+    (folder / "pages").mkdir()
     for topic in TOPICS:
-        (tmp_path / "pages" / f"{topic}.md").write_text(f"# About {topic}s\n\n{passage(topic).text}\n")
+        (folder / "pages" / f"{topic}.md").write_text(f"# About {topic}s\n\n{passage(topic).text}\n")
     asked = "".join(one.model_dump_json() + "\n" for one in questions())
-    (tmp_path / "questions.jsonl").write_text(asked, encoding="utf-8")
-    done, _, problem = await in_shell(tmp_path, "ingest", tmp_path / "pages")
+    (folder / "questions.jsonl").write_text(asked, encoding="utf-8")
+    done, _, problem = asyncio.run(in_shell(folder, "ingest", folder / "pages"))
     assert done == 0, problem
-    return tmp_path
+    end_all_on(folder / "data")
+    return folder
+
+
+@pytest.fixture
+def library(ingested: Path, tmp_path: Path, data_dir: Path) -> Path:
+    """A copy of that folder for one test."""
+    return shutil.copytree(ingested, tmp_path, dirs_exist_ok=True)
 
 
 async def test_an_operator_compares_arms_of_a_file_in_the_shell(servers: Servers, library: Path) -> None:
