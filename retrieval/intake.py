@@ -23,7 +23,8 @@ from retrieval.sources import Item, Unread
 from retrieval.stamps import Stamps
 
 Result = TypeVar("Result")
-BATCH_PASSAGES = 256
+BATCH_PASSAGES = 64
+"""Embedded at a time, while the next are read and the last are stored; the first and last overlap with nothing."""
 
 
 @dataclass(frozen=True)
