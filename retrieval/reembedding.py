@@ -46,6 +46,9 @@ class Reembedding:
         self._editions, self._read, self._read_into_live = editions, read, read_into_live
         self._new = editions.own
         self._unread: dict[Place, str] = {}
+        """Why a source could not be read at all."""
+        self._failed: dict[Place, str] = {}
+        """Why some of its documents could not."""
         self._documents = self._passages = 0
 
     async def run(self, progress: Progress | None, incomplete: bool) -> Reembedded:
@@ -136,6 +139,7 @@ class Reembedding:
         """Reads one source into the new form, then into the live one, where it can be written here."""
         place = (team_id, source.name)
         self._unread.pop(place, None)
+        self._failed.pop(place, None)
         try:
             report = await self._read(self._new, team_id, source, progress)
         except TellUser as error:
@@ -144,8 +148,7 @@ class Reembedding:
         self._documents += report.added + report.changed
         self._passages += report.passages
         if report.failed:
-            failures = "; ".join(f"{one.source}: {one.reason}" for one in report.failed[:NAMED])
-            self._unread[place] = failures
+            self._failed[place] = "; ".join(f"{one.source}: {one.reason}" for one in report.failed[:NAMED])
         if not self._editions.trouble:
             try:
                 await self._read_into_live(team_id, source, None)
@@ -156,7 +159,8 @@ class Reembedding:
         """Says what the live form holds that the new one does not hold so."""
         problems = []
         for team_id, source in await self._places():
-            reason = self._unread.get((team_id, source.name), "")
+            place = (team_id, source.name)
+            reason = self._unread.get(place) or self._failed.get(place, "")
             there, now = await self._digests(old, team_id, source), await self._digests(None, team_id, source)
             lacking = outdated(there, now)
             if self._editions.trouble and not reason:  # what is live could not be synced here: it is behind

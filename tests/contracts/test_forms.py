@@ -19,6 +19,8 @@ from retrieval.embedding import Embedder
 from retrieval.forms import Form, Forms
 from retrieval.index import certainty, form_of
 from retrieval.library import Library
+from retrieval.sources import Access
+from tests import web_site
 from tests.contracts.index_suite import Kind, new_team
 from tests.hashing_embedder import HashingEmbedder
 
@@ -61,9 +63,8 @@ async def opened(index_kind: Kind) -> AsyncIterator[Open]:
 
             embedder, forms = embedder or model(name), forms or index_kind.forms()
             own = Form(id=form(name), model=name, embedder=embedder.id, chunker=CHUNKER, dimensions=embedder.dimensions)
-            library = Library(
-                forms.index(own), embedder, own, threshold=0.0, model=name, forms=forms, embedder_of=embedder_of
-            )
+            access = Access(frozenset({"127.0.0.1"}), pace_s=0)
+            library = Library(forms.index(own), embedder, own, 0.0, name, access, forms=forms, embedder_of=embedder_of)
             stack.push_async_callback(library.close)
             return library
 
@@ -149,7 +150,9 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_re_embedding_and_a_rollback_are_not_noticed_by_those_who_ask(opened: Open, pages: Pages) -> None:
+async def test_a_re_embedding_and_a_rollback_are_not_noticed_by_those_who_ask(
+    opened: Open, store: Forms, pages: Pages
+) -> None:
     """Under a stream of questions none fails, none finds nothing, and none mixes: vectors, passages and certainties are
     of one model. The switch is followed by a process that was started with the old model, and so is the way back."""
     team_id, running = new_team(), opened("small")
@@ -162,6 +165,10 @@ async def test_a_re_embedding_and_a_rollback_are_not_noticed_by_those_who_ask(op
         seen = len(answers)
         await until(lambda: len(answers) > seen + 20)
         assert (await opened("wide").roll_back()).model == "small"
+        await until(lambda: running.form == form("small"))
+        for name in ("wide", "small") * 3:  # to and fro, faster than anybody follows
+            await store.switch(form(name))
+            await asyncio.sleep(0.05)
         await until(lambda: running.form == form("small"))
         seen = len(answers)
         await until(lambda: len(answers) > seen + 20)
@@ -356,6 +363,20 @@ async def test_what_cannot_be_read_any_more_keeps_the_old_form_live(opened: Open
     assert (await ask(running, team_id, "page 3")).hits and running.form == form("small")
     assert (await opened("wide").reembed(incomplete=True)).is_live
     assert (await ask(opened("wide"), team_id, "page 3")).hits == ()
+
+
+async def test_one_page_that_is_out_of_reach_keeps_the_old_form_live(opened: Open) -> None:
+    """What is live has it still, for it may come back; the new form would not."""
+    team_id, running = new_team(), opened("small")
+    with web_site.running(("/docs/a", "/docs/b", "/docs/c")) as site:
+        await running.ingest(team_id, f"{site.url}/docs")
+        page, site.pages["/docs/b"] = site.pages["/docs/b"], web_site.Page(b"", status=500)
+        report = await opened("wide").reembed()
+        assert not report.is_live
+        assert "1 of 3 documents" in report.problems[0] and "500" in report.problems[0]
+        assert len((await ask(running, team_id, "article")).hits) == 3
+        site.pages["/docs/b"] = page
+        assert (await opened("wide").reembed()).is_live
 
 
 async def test_passages_that_do_not_find_themselves_keep_the_old_form_live(opened: Open, pages: Pages) -> None:
