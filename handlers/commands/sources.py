@@ -105,7 +105,7 @@ class Sources:
         readable = await self._reviewing.readable(commanded.user_id, commanded.channel_id)
         match arguments:
             case [] | ["list"]:
-                return await self._listed(readable)
+                return await self._listed(readable, is_direct=commanded.channel_id.startswith("D"))
             case ["add", address, *how]:
                 return await self._add(commanded, readable, address, how), None
             case ["sync", *words] if words:
@@ -175,16 +175,14 @@ class Sources:
     async def _progress(self, name: str) -> Progress | None:
         return next((one for one in await self._shelves.progress() if one.name == name), None)
 
-    async def _listed(self, readable: frozenset[str]) -> Shown:
+    async def _listed(self, readable: frozenset[str], *, is_direct: bool) -> Shown:
         every = await self._shelves.sources()
         shown = [one for one in every if one.audience in readable]
         read = {one.name: one for one in await self._shelves.progress()}
         lines = [source_lines(one, read.get(one.name)) for one in shown]
         if hidden := len(every) - len(shown):
-            lines.append(
-                f"_{counted(hidden, 'source')} not shown: not everybody here may read them. Where they are for, or in "
-                "a direct message to me, they are._"
-            )
+            where = "not for you" if is_direct else "not for everybody here; a direct message to me lists all of yours"
+            lines.append(f"_{counted(hidden, 'source')} not shown: {where}._")
         if not every:
             lines = ["No source yet. `/support sources add https://…` adds a web site."]
         return blocks.listed([*lines, "`/support sources sync NAME` reads one again, `remove NAME` takes one out."])
@@ -245,7 +243,7 @@ class Sources:
             await self._shelves.order(order, 0)
 
 
-_TURN = ", in its turn where it is being read right now. I tell you here when it has ended."
+_TURN = ", and tell you here how that ended. If it is being read just now, its turn is after that."
 
 
 def source_lines(source: Source, progress: Progress | None = None) -> str:
