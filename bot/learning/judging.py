@@ -4,6 +4,8 @@ trained on it. Secrets and personal data are out of it before anybody asks."""
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
@@ -106,6 +108,20 @@ def trainable(
             refused.append((one, reason))
     usable, doubles = _without_doubles(usable)
     return usable, [*refused, *doubles]
+
+
+def kept_back(refused: Iterable[tuple[Example, str]]) -> dict[str, int]:
+    """Counts the approved ones among the examples that `trainable` refused by the kind of their reason, the most
+    frequent first."""
+    return dict(Counter(kind_of(reason) for one, reason in refused if one.status == "approved").most_common())
+
+
+def kind_of(reason: str) -> str:
+    """Gives a reason without the words, numbers and ids of the one example that it was said of."""
+    general = re.sub(r"“[^”]*”", "A sentence", reason).split(": ")[0].rstrip(".")
+    general = re.sub(r"[\d,]+ characters", "too many characters", general).partition(", more than")[0]
+    general = re.sub(r"(?:\[\d+\])+", "a passage", general)
+    return f"{re.sub(r'ex-[0-9a-f]+', 'another one', general)}."
 
 
 def _refusal(example: Example, persona: Persona, providers: frozenset[str]) -> str | None:

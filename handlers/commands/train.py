@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import islice
 
 from bot.errors import TellUser
 from bot.journal import Journal
 from bot.learning import examples
+from bot.learning.judging import kept_back
 from bot.learning.tuning.jobs import RISK
 from bot.learning.versions.register import Register
 from bot.vocabulary import Dataset, Example, TuningJob
@@ -53,8 +54,7 @@ class Train:
     async def _status(self) -> AsyncIterator[str]:
         usable, refused = await self._trainable()
         yield f"*Examples* {await examples.progress(self._journal)}, {len(usable)} may be trained on"
-        kept_back = Counter(reason for one, reason in refused if one.status == "approved")
-        for reason, count in kept_back.most_common(LAST):
+        for reason, count in islice(kept_back(refused).items(), LAST):
             yield f"• {count} approved, but kept back: {escape(reason)}"
         if datasets := await self._register.datasets():
             yield "*Datasets*"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bot.journal import Journal
-from bot.learning.tuning.commands import kind_of
+from bot.learning.judging import kind_of
 from bot.learning.versions.register import Register
 from bot.memory import Memory
 from bot.vocabulary import CONFIGURED

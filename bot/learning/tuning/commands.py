@@ -4,9 +4,7 @@ it: a worker follows it, and so does whoever asks for the status."""
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -216,6 +214,7 @@ class _School:
     async def report(self, problems: Sequence[str]) -> dict[str, Any]:
         """Gives everything that `train status` tells."""
         from bot.learning.examples import WANTED
+        from bot.learning.judging import kept_back
         from bot.learning.tuning import end_dates
         from bot.wiring import end_of
 
@@ -223,7 +222,7 @@ class _School:
         routing = await self.register.routing()
         ends = await end_dates.warnings(self.register, partial(end_of, self.settings), self.settings.persona_model)
         return {
-            "examples": {"trainable": len(usable), "wanted": WANTED, "kept_back": _tally(refused)},
+            "examples": {"trainable": len(usable), "wanted": WANTED, "kept_back": kept_back(refused)},
             "datasets": [
                 one.model_dump(mode="json", exclude={"example_ids"}) | {"examples": len(one.example_ids)}
                 for one in await self.register.datasets()
@@ -254,21 +253,10 @@ async def _open_school(settings: Settings) -> AsyncIterator[_School]:
             yield _School(settings, persona, journal, register, tuning, queue)
 
 
-def _tally(refused: Sequence[tuple[Example, str]]) -> dict[str, int]:
-    """Counts the approved examples that may not be trained on, by kind of reason, the most frequent first."""
-    return dict(Counter(kind_of(reason) for example, reason in refused if example.status == "approved").most_common())
-
-
-def kind_of(reason: str) -> str:
-    """Gives a reason without the words, numbers and ids of the one example that it was said of."""
-    general = re.sub(r"“[^”]*”", "A sentence", reason).split(": ")[0].rstrip(".")
-    general = re.sub(r"[\d,]+ characters", "too many characters", general).partition(", more than")[0]
-    general = re.sub(r"(?:\[\d+\])+", "a passage", general)
-    return f"{re.sub(r'ex-[0-9a-f]+', 'another one', general)}."
-
-
 def _tell_refused(refused: Sequence[tuple[Example, str]]) -> None:
-    if tally := _tally(refused):
+    from bot.learning.judging import kept_back
+
+    if tally := kept_back(refused):
         typer.echo(f"{sum(tally.values())} approved examples are kept back:", err=True)
         for reason, count in tally.items():
             typer.echo(f"  {count:>5}  {reason}", err=True)
