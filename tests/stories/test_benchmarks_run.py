@@ -24,8 +24,8 @@ def test_the_small_form_prints_every_figure_and_writes_them_between_the_marks(tm
     rows = dict(re.findall(r"^\| ([^|]+) \| ([\d., /]+) \|", done.stdout, re.M))
     for figure in (
         "Our share of an answer", "… with the journal", "Embedding a question", "Finding, 2,000 passages, embedded",
-        "Ingest / embedder alone", "Memory growth of ingesting", "Memory of a long ingest", "A cold `ask` / its bare imports",
-        "Memory of a cold `ask`",
+        "Ingest / embedder alone", "Memory growth of ingesting", "Memory of a long ingest",
+        "A cold `ask` / its bare imports", "Memory of a cold `ask`",
     ):  # fmt: skip
         assert figure in rows, done.stdout
 
