@@ -92,7 +92,7 @@ class Connection:
             async with line.lent() as client, asyncio.timeout(within_s):
                 yield client
         except (TimeoutError, WeaviateBaseError, httpx.HTTPError, grpc.aio.AioRpcError, OSError) as error:
-            told = _told(error, line)
+            told = _told(error, line, within_s)
             if isinstance(told, _Outage):
                 self._breaker.failed(str(told))
             else:
@@ -209,11 +209,11 @@ def _status(error: BaseException | None) -> int:
     return 0
 
 
-def _told(error: BaseException, line: _Line) -> FootnoteError | Absent:
+def _told(error: BaseException, line: _Line, within_s: float) -> FootnoteError | Absent:
     """Gives what an error means to us."""
     from weaviate.exceptions import WeaviateInvalidInputError
 
-    words = str(error) or type(error).__name__
+    words = str(error) or (f"not within {within_s:g} s" if isinstance(error, TimeoutError) else type(error).__name__)
     server, status = f"Weaviate at {line.address}", _status(error)
     if isinstance(error, WeaviateInvalidInputError):
         return Broken(f"Weaviate's client refused what we asked: {words}")

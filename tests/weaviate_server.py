@@ -11,6 +11,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,19 +85,41 @@ def running(folder: Path) -> Iterator[Server]:
     if url := os.environ.get("WEAVIATE_TEST_URL"):
         yield Server(url, os.environ.get("WEAVIATE_TEST_GRPC_URL"), os.environ.get("WEAVIATE_TEST_API_KEY"))
         return
-    rest, grpc, gossip, raft = _free_ports()
-    server = Server(f"http://127.0.0.1:{rest}", f"http://127.0.0.1:{grpc}", KEY, folder)
-    server.environment = {
+    with _started([_node(folder, "footnote-test", _free_ports())]) as (server,):
+        yield server
+
+
+@contextmanager
+def cluster(folder: Path, nodes: int = 3) -> Iterator[list[Server]]:
+    """Gives several servers of our own that are one Weaviate."""
+    ports = [_free_ports() for _ in range(nodes)]
+    together = {
+        "RAFT_JOIN": ",".join(f"node{number}:{raft}" for number, (_, _, _, raft) in enumerate(ports)),
+        "RAFT_BOOTSTRAP_EXPECT": str(nodes),
+    }
+    servers = []
+    for number, its_ports in enumerate(ports):
+        own = folder / f"node{number}"
+        own.mkdir()
+        joins = {"CLUSTER_JOIN": f"127.0.0.1:{ports[0][2]}"} if number else {}
+        servers.append(_node(own, f"node{number}", its_ports, **together, **joins))
+    with _started(servers):
+        yield servers
+
+
+def _node(folder: Path, name: str, ports: tuple[int, int, int, int], **more: str) -> Server:
+    rest, grpc, gossip, raft = ports
+    environment = {
         "PERSISTENCE_DATA_PATH": str(folder / "data"),
         "GRPC_PORT": str(grpc),
-        "CLUSTER_HOSTNAME": "footnote-test",
+        "CLUSTER_HOSTNAME": name,
         "CLUSTER_IN_LOCALHOST": "true",
         "CLUSTER_ADVERTISE_ADDR": "127.0.0.1",
         "CLUSTER_GOSSIP_BIND_PORT": str(gossip),
         "CLUSTER_DATA_BIND_PORT": str(gossip + 1),
         "RAFT_PORT": str(raft),
         "RAFT_INTERNAL_RPC_PORT": str(raft + 1),
-        "RAFT_JOIN": f"footnote-test:{raft}",
+        "RAFT_JOIN": f"{name}:{raft}",
         "RAFT_BOOTSTRAP_EXPECT": "1",
         "GO_PROFILING_DISABLE": "true",
         "DISABLE_TELEMETRY": "true",
@@ -111,11 +134,18 @@ def running(folder: Path) -> Iterator[Server]:
         "AUTHORIZATION_RBAC_ROOT_USERS": "tests",
         "LOG_LEVEL": "warning",
     }
+    return Server(f"http://127.0.0.1:{rest}", f"http://127.0.0.1:{grpc}", KEY, folder, environment | more)
+
+
+@contextmanager
+def _started(servers: list[Server]) -> Iterator[list[Server]]:
     try:
-        server.start()
-        yield server
+        with ThreadPoolExecutor(len(servers)) as threads:  # a cluster is ready when most of it is there
+            list(threads.map(Server.start, servers))
+        yield servers
     finally:
-        server.stop()
+        for server in servers:
+            server.stop()
 
 
 def _free_ports() -> tuple[int, int, int, int]:
