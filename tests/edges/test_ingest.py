@@ -18,6 +18,7 @@ from bot.settings import Settings
 from bot.vocabulary import Question
 from retrieval.index import Page, form_of
 from retrieval.index_embedded import EmbeddedIndex
+from retrieval.intake import BATCH_PASSAGES
 from retrieval.library import Library, open_library
 from tests.hashing_embedder import HashingEmbedder
 
@@ -156,8 +157,8 @@ async def test_a_sync_that_broke_off_is_finished_by_the_next_one(
         await library.ingest(TEAM, docs)
     index.puts_left = 1_000
     report = await library.ingest(TEAM, docs)
-    assert report.unchanged == 256
-    assert report.added == 344
+    assert report.unchanged == BATCH_PASSAGES
+    assert report.added == 600 - BATCH_PASSAGES
     assert (await library.status(TEAM)).documents == 600
 
 
