@@ -142,21 +142,22 @@ def misspelt(text: str, slips: int = 2) -> str:
 
 
 def print_steps(measured: Mapping[str, Mapping[str, Any]]) -> None:
-    """Shows the steps as a table, on stdout."""
+    """Shows the steps as a table, on stdout: each figure with its gain, and below them the gain's 95 % interval."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="With all steps, and the gain over leaving out this one")
+    title = "With all steps, the gain over leaving out this one, and its 95 % interval"
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("step")
     for figure in FIGURES:
-        table.add_column(figure, justify="right", style="bold")
-        table.add_column("gain\n95 % interval", justify="right", no_wrap=True)
+        table.add_column(figure, justify="right", no_wrap=True)
     for row in measured.values():
-        cells = [row["title"]]
-        for figure in FIGURES:
-            gain = row["gain"][figure]
-            if row["with"][figure]["n"]:
-                cells.append(f"{row['with'][figure]['value']:.3f}")
-                cells.append(f"{gain['value']:+.3f}\n{gain['low']:+.3f} to {gain['high']:+.3f}")
-        table.add_row(*cells)
+        table.add_row(row["title"], *(_cell(row["with"][figure], row["gain"][figure]) for figure in FIGURES))
     Console().print(table)
+
+
+def _cell(have: Mapping[str, float | None], gain: Mapping[str, float | None]) -> str:
+    if not have["n"]:
+        return "–"
+    return f"{have['value']:.3f} {gain['value']:+.3f}\n{gain['low']:+.2f} to {gain['high']:+.2f}"

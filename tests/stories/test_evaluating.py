@@ -11,7 +11,7 @@ import pytest
 from bot.errors import TellUser
 from bot.evaluating import Asked, evaluate, interval, print_summary, read_questions
 from bot.evaluating_steps import FIGURES as STEP_FIGURES
-from bot.evaluating_steps import measure_steps, misspelt
+from bot.evaluating_steps import measure_steps, misspelt, print_steps
 from bot.evaluation_page import page
 from bot.persona import load_persona
 from bot.vocabulary import Answer, Citation, Found, Hit, Passage, Question, Turn
@@ -349,6 +349,19 @@ async def test_a_page_shows_what_was_found_instead() -> None:
     assert "right, at 2: &lt;i&gt;d1" in html and "right, not found: lost" in html
     assert "<h3>c</h3>" not in html
     assert "1.000 (1)" in html, "figures by kind of question"
+
+
+def test_the_steps_are_shown_on_a_terminal_of_eighty_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by its name, with figure, gain and interval whole; what no question counts for is a dash."""
+    monkeypatch.setenv("COLUMNS", "80")
+    figures = {figure: interval([0.25, 0.75]) for figure in STEP_FIGURES} | {"read": interval([])}
+    print_steps({"words": {"title": "words beside meaning", "with": figures, "gain": figures}})
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "words" in shown and "meaning" in shown
+    assert shown.count("0.500 +0.500") == 3 and shown.count("+0.25 to +0.75") == 3 and "–" in shown
 
 
 def test_the_page_draws_what_the_steps_bring() -> None:
