@@ -13,7 +13,10 @@ from bot.report import Report
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ALONE = "There is one arm alone, so nothing is compared."
+ALONE = (
+    "There is one arm alone, so nothing is compared. A configured model (PERSONA_MODEL) brings others, and so does "
+    "`python -m bot matrix --arms FILE`."
+)
 SHOWN_CASES = 4
 _LONGEST_SHOWN = 1_200
 _IN_SHORT = ("quality_posted", "hallucinating", "citation_recall", "raw_format", "format", "fresh", "right_refusals")
@@ -91,22 +94,19 @@ def _arm_row(arm: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _figures(report: Report, result: Mapping[str, Any], arms: Sequence[str]) -> None:
-    report.heading("Figures")
+    measured = [
+        (name, measure) for name, measure in _all_figures() if any(result["summary"][arm][name]["n"] for arm in arms)
+    ]
     rows = [
         (
             name,
             "less" if measure.less_is_better else "more",
             *(shown(result["summary"][arm][name], measure) for arm in arms),
         )
-        for name, measure in _all_figures()
-        if any(result["summary"][arm][name]["n"] for arm in arms)
+        for name, measure in measured
     ]
-    report.table(("figure", "better", *arms), rows)
-    known = [
-        (name, measure.title)
-        for name, measure in FIGURES.items()
-        if any(result["summary"][arm][name]["n"] for arm in arms)
-    ]
+    report.heading("Figures").table(("figure", "better", *arms), rows)
+    known = [(name, measure.title) for name, measure in measured if name in FIGURES]
     report.table(("figure", "what it says"), known)
 
 

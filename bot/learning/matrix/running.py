@@ -109,9 +109,9 @@ async def run_matrix(
 
 def _size(cases: int, arms: int, deadline_s: float) -> str:
     """Says what a run asks, and what it may take at the worst."""
-    most = cases * arms
+    to_whom = f"each of {arms} arms" if arms > 1 else "one arm"
     return (
-        f"{cases:,} questions to each of {arms} arms: {most:,} answers, one after the other, none of them longer than "
+        f"{cases:,} questions to {to_whom}: {cases * arms:,} answers, one after the other, none of them longer than "
         f"{deadline_s:.0f} s. Ctrl-C breaks it off; the same command goes on from there."
     )
 
