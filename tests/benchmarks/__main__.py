@@ -177,14 +177,15 @@ def main() -> None:
     with_tuner = arguments.tuner == "auto" and tuning.is_available()
     if not with_tuner:
         tell("without the tuner" if arguments.tuner == "off" else tuning.SKIP_REASON)
+    beside: list[Figure] = []
+    if arguments.peers and with_weaviate:  # first: what cannot be installed is told at once
+        tell("beside the peers")
+        beside = beside_peers(arguments.quick, arguments.corpus)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         bench = Bench(QUICK if arguments.quick else FULL, Path(folder))
-        figures = asyncio.run(bench.run(with_weaviate, with_tuner))
+        figures = [*asyncio.run(bench.run(with_weaviate, with_tuner)), *beside]
     if arguments.plot:
         draw(bench.points, arguments.plot)
-    if arguments.peers and with_weaviate:
-        tell("beside the peers")
-        figures += beside_peers(arguments.quick, arguments.corpus)
     print(table(figures))
     if arguments.write:
         options = [f" --{name}" for name in ("quick", "peers") if getattr(arguments, name)]
