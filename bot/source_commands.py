@@ -39,6 +39,10 @@ BaseUrl = Annotated[
 ]
 Name = Annotated[str | None, typer.Option("--name", help="The source's name; default the last part of SOURCE.")]
 
+ByWorkers = Annotated[
+    bool, typer.Option("--by-workers", help="Leave the reading to the running workers, a large source to all of them.")
+]
+
 
 def register(cli: typer.Typer) -> None:
     """Adds the commands."""
@@ -106,10 +110,19 @@ def add(
     audience: AudienceOfSource = None,
     base_url: BaseUrl = None,
     name: Name = None,
+    by_workers: ByWorkers = False,
     as_json: Json = False,
 ) -> None:
     """Read a source, and remember it with its schedule; a running worker keeps to that."""
     every_s = None if every is None else seconds_of(every)
+
+    async def register(library: Library, team_id: str) -> list[str]:
+        told = await library.register(team_id, source, name=name, audience=audience, base_url=base_url, every_s=every_s)
+        return [told.name]
+
+    if by_workers:
+        _leave_to_workers(register, as_json)
+        return
 
     async def read(library: Library, team_id: str, source: str, progress: Progress) -> IngestReport:
         report: IngestReport = await library.ingest(
@@ -122,9 +135,21 @@ def add(
 
 def sync(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Sources; default all of them.")] = None,
+    by_workers: ByWorkers = False,
     as_json: Json = False,
 ) -> None:
     """Read sources again that the library knows."""
+
+    async def known(library: Library, team_id: str) -> list[str]:
+        there = [source.name for source in await library.sources(team_id)]
+        for name in names or []:
+            if name not in there:
+                raise TellUser(f"There is no source named “{name}”.")
+        return names or there
+
+    if by_workers:
+        _leave_to_workers(known, as_json)
+        return
 
     async def read(library: Library, team_id: str, source: str, progress: Progress) -> IngestReport:
         report: IngestReport = await library.sync(team_id, source, progress)
@@ -153,6 +178,25 @@ def remove(
         print_json({"removed": removed})
     else:
         typer.echo(f"{name} is forgotten, {removed} documents are out of the library.")
+
+
+def _leave_to_workers(naming: Callable[[Library, str], Awaitable[list[str]]], as_json: bool) -> None:
+    """Queues the syncs of the sources that are named."""
+    from bot.wiring import open_library_of, order_syncs
+
+    settings = load_settings()
+
+    async def ordered() -> list[str]:
+        async with open_library_of(settings) as (team_id, library):
+            names = await naming(library, team_id)
+            await order_syncs(settings, team_id, names)
+            return names
+
+    names = run(ordered())
+    if as_json:
+        print_json({"ordered": names})
+    for name in [] if as_json else names:
+        typer.echo(f"{name} will be read by the running workers; `sources list` says when it was.")
 
 
 def _read_each(sources: list[str] | None, read: Reading, as_json: bool, audience: str | None = None) -> None:

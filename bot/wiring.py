@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -255,6 +255,16 @@ async def hold_examples_against(library: Library, settings: Settings, team_id: s
             await catch_up(journal, partial(library.standing, team_id), library.find, Rules.of(settings))
     except FootnoteError as error:
         log.warning("examples_not_rechecked", cause=str(error))
+
+
+async def order_syncs(settings: Settings, team_id: str, names: Iterable[str]) -> None:
+    """Leaves the syncs of sources to the running workers."""
+    from bot.schedule import order
+    from bot.worker import open_queue
+
+    async with open_journal(settings, team_id) as (memory, journal), open_queue(memory.docket_url, journal) as queue:
+        for name in names:
+            await order(queue, name)
 
 
 @asynccontextmanager

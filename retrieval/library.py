@@ -161,20 +161,52 @@ class Library:
         time; the first time `audience` is `workspace`, and nothing is synced by itself (`every_s` of 0 ends that).
         Raises TellUser when the source cannot be read at all.
         """
+        told, before = await self._told(team_id, source, name, audience, base_url, every_s)
+        now = {"every_s": told.every_s, "tried_at": datetime.now(UTC)}
+        if before:  # first, so that a sync that fails is not due again at once
+            await self._remember(team_id, before.model_copy(update=now))
+        async with self._noting_failure(team_id, told.name):
+            return await self._read_into_live(team_id, told.model_copy(update=now), progress)
+
+    async def register(
+        self,
+        team_id: str,
+        source: str | Path,
+        *,
+        name: str | None = None,
+        audience: str | None = None,
+        base_url: str | None = None,
+        every_s: int | None = None,
+    ) -> Source:
+        """Remembers a source as `ingest` does, and leaves the reading to `spread`. Raises TellUser when it can be
+        none."""
+        told, _ = await self._told(team_id, source, name, audience, base_url, every_s)
+        (await asyncio.to_thread(open_origin, told.address, self._access)).close()
+        await self._remember(team_id, told)
+        return told
+
+    async def _told(
+        self,
+        team_id: str,
+        source: str | Path,
+        name: str | None,
+        audience: str | None,
+        base_url: str | None,
+        every_s: int | None,
+    ) -> tuple[Source, Source | None]:
+        """Gives a source as it is told to be now, and as it was before."""
         address = await asyncio.to_thread(address_of, source)
         known = {there.name: there for there in await self._index.sources(team_id)}
         name = name or _name_for(address, known)
-        before = known.get(name) or Source(name=name, address=address)
-        audience = check_audience(audience or before.audience)
-        schedule = before.every_s if every_s is None else every_s or None
-        before = before.model_copy(update={"every_s": schedule, "tried_at": datetime.now(UTC)})
-        if name in known:  # first, so that a sync that fails is not due again at once
-            await self._remember(team_id, before)
-        told = before.model_copy(
-            update={"address": address, "audience": audience, "base_url": base_url or before.base_url}
-        )
-        async with self._noting_failure(team_id, name):
-            return await self._read_into_live(team_id, told, progress)
+        before = known.get(name)
+        told = before or Source(name=name, address=address)
+        update = {
+            "address": address,
+            "audience": check_audience(audience or told.audience),
+            "base_url": base_url or told.base_url,
+            "every_s": told.every_s if every_s is None else every_s or None,
+        }
+        return told.model_copy(update=update), before
 
     async def spread(
         self, team_id: str, name: str, keep: Callable[[int, str], Awaitable[None]]
