@@ -119,6 +119,10 @@ class Editions:
         """Whether an edition is live, asked for anew."""
         return self._forms is None or await self._forms.live() in (None, edition.form.id)
 
+    async def was_left(self, edition: Edition) -> bool:
+        """Whether another edition is live, as far as was known some seconds ago."""
+        return await self._live_form() != edition.form.id
+
     async def others(self, edition: Edition) -> list[Index]:
         """Gives the indexes of all other forms, to take documents out of; whoever asks closes them."""
         if self._forms is None:

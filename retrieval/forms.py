@@ -6,12 +6,13 @@ holds a document as its source no longer has it: what a sync changes in the live
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from pydantic import Field
 
+from bot.errors import LibraryUnavailable
 from bot.vocabulary import Frozen
 from retrieval.index import Index, Page
 
@@ -83,17 +84,22 @@ def outdated(there: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [id for id, digest in there.items() if now.get(id) != digest]
 
 
+class FormLeft(LibraryUnavailable):
+    """Another form went live while a sync wrote to this one: done again, it goes to that."""
+
+
 class Everywhere:
     """The index of the live form for a sync: what it stores or removes leaves the other forms first, so that none of
-    them ever gives away what a source took back."""
+    them ever gives away what a source took back. Raises FormLeft when it is told that the form is live no more."""
 
-    def __init__(self, index: Index, others: Sequence[Index]) -> None:
-        self._index, self._others = index, others
+    def __init__(self, index: Index, others: Sequence[Index], was_left: Callable[[], Awaitable[bool]]) -> None:
+        self._index, self._others, self._was_left = index, others, was_left
         self.backend, self.search, self.digests, self.count = index.backend, index.search, index.digests, index.count
         self.sources, self.save_source, self.forget_source = index.sources, index.save_source, index.forget_source
         self.around, self.sample, self.is_ready = index.around, index.sample, index.is_ready
 
     async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
+        await self._check()
         for other in self._others:
             for source in {page.source for page in pages}:
                 now = {page.document_id: page.digest for page in pages if page.source == source}
@@ -102,9 +108,14 @@ class Everywhere:
         return await self._index.put(team_id, pages)
 
     async def remove(self, team_id: str, source: str, document_ids: Sequence[str]) -> None:
+        await self._check()
         for other in self._others:
             await other.remove(team_id, source, document_ids)
         await self._index.remove(team_id, source, document_ids)
+
+    async def _check(self) -> None:
+        if await self._was_left():
+            raise FormLeft("Another form of the library went live meanwhile.")
 
     async def close(self) -> None:
         """Closes the indexes of the other forms; the live one stays open."""

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,7 +36,7 @@ from retrieval.chunking import CHUNKER
 from retrieval.editions import Edition, Editions
 from retrieval.embedding import Embedder, open_embedder
 from retrieval.finding import STEPS, Finder, Rewrite
-from retrieval.forms import Everywhere, Form, Forms
+from retrieval.forms import Everywhere, Form, FormLeft, Forms
 from retrieval.index import Index, form_of
 from retrieval.ingesting import Progress, Sync
 from retrieval.parts import PartReading
@@ -252,8 +253,11 @@ class Library:
         the other forms. Raises TellUser when it cannot be read, or the live form not be opened, here."""
         first: IngestReport | None = None
         while True:
-            async with self._into_live(team_id, source) as (edition, sync):
-                report = await sync.run(edition.form.id, progress)
+            try:
+                async with self._into_live(team_id, source) as (edition, sync):
+                    report = await sync.run(edition.form.id, progress)
+            except FormLeft:
+                continue
             first = first or report
             if await self._editions.is_live(edition):
                 return first
@@ -262,7 +266,8 @@ class Library:
     async def _into_live(self, team_id: str, source: Source, knows: str = "") -> AsyncIterator[tuple[Edition, Sync]]:
         """Opens the sync of a source into the live form."""
         edition = await self._editions.writing()
-        everywhere = Everywhere(edition.index, await self._editions.others(edition))
+        others, was_left = await self._editions.others(edition), partial(self._editions.was_left, edition)
+        everywhere = Everywhere(edition.index, others, was_left)
         try:
             async with self._syncing(replace(edition, index=everywhere), team_id, source, knows) as sync:
                 yield edition, sync

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -303,6 +304,35 @@ async def test_a_sync_during_which_the_form_is_switched_reaches_the_new_one(
     assert later.form == form("wide")
 
 
+async def test_a_long_sync_does_not_go_on_in_a_form_that_was_left(opened: Open, store: Forms, tmp_path: Path) -> None:
+    """It begins anew in the live form within seconds: until then what it changes would be missing from that."""
+    team_id, many = new_team(), tmp_path / "many.jsonl"
+
+    def write(version: int) -> None:
+        pages = [{"id": f"p{n}", "title": "T", "text": f"The number {n} has version {version}."} for n in range(700)]
+        many.write_text("\n".join(map(json.dumps, pages)))
+
+    class Switched(HashingEmbedder):
+        """Has the form switched with its first batch, and takes some time."""
+
+        def embed_passages(self, some):  # type: ignore[no-untyped-def]
+            asyncio.run_coroutine_threadsafe(store.switch(form("wide")), loop).result(30)
+            time.sleep(0.05)
+            return super().embed_passages(some)
+
+    write(1)
+    await opened("small").ingest(team_id, many)
+    await opened("wide").reembed()
+    await opened("wide").roll_back()
+    write(2)
+    loop, left = asyncio.get_running_loop(), Switched("small", 64)
+    await opened("small", left).sync(team_id, "many.jsonl")
+    assert 0 < left.embedded < 700
+    later = opened("wide")
+    assert (await texts(later, team_id, "the number 650 has version 2"))[0].endswith("version 2.")
+    assert (await later.status(team_id)).documents == 700 and later.form == form("wide")
+
+
 async def test_a_re_embedding_that_is_ended_leaves_the_old_form_live_and_goes_on_later(
     opened: Open, tmp_path: Path
 ) -> None:
@@ -365,6 +395,7 @@ async def test_what_cannot_be_read_any_more_keeps_the_old_form_live(opened: Open
     assert (await ask(opened("wide"), team_id, "page 3")).hits == ()
 
 
+@pytest.mark.nightly  # a page that answers 500 is asked for again, after pauses
 async def test_one_page_that_is_out_of_reach_keeps_the_old_form_live(opened: Open) -> None:
     """What is live has it still, for it may come back; the new form would not."""
     team_id, running = new_team(), opened("small")
