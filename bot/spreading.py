@@ -96,7 +96,7 @@ class Spreading:
     @property
     def duties(self) -> Mapping[str, Duty]:
         """What a worker of the queue does."""
-        return {"sync-end": Duty(self.end)}
+        return {"sync-end": Duty(self.end, apology="sync-end-lost"), "sync-end-lost": Duty(self.give_up)}
 
     @property
     def part_duties(self) -> Mapping[str, Duty]:
@@ -167,9 +167,14 @@ class Spreading:
         if await self._rounds.forget(job.name, job.round):
             log_report(job.name, report)
 
+    async def give_up(self, payload: str) -> None:
+        """Ends a round that could not be ended well, so that the next sync of its source begins anew."""
+        job = PartJob.model_validate_json(payload)
+        await self._rounds.forget(job.name, job.round)
+
     async def _begin_anew(self, current: Round) -> None:
-        """Ends a round that nobody needs any more, because another form is live or the source was removed; what holds
-        now is for the next sync to find out."""
+        """Ends a round that nobody needs any more, because another form is live, or the source was removed or is
+        elsewhere; what holds now is for the next sync to find out."""
         log.info("round_ended", source=current.name, id=current.id)
         await self._rounds.forget(current.name, current.id)
         await order(self._queue, current.name)

@@ -401,6 +401,7 @@ class Listing(Frozen):
 
     form: str
     """The embedding model and chunker of who listed it, as a hash."""
+    address: str
     parts: int
     hands: int
     """How many parts may be read at a time."""

@@ -84,7 +84,8 @@ class Sync:
             await keep(count, written(part))
             part, following = following, await self._compute(next, parts, None)
             count += 1
-        return Listing(form=form, parts=count, hands=origin.hands, knows=origin.knows)
+        address = self._source.address
+        return Listing(form=form, address=address, parts=count, hands=origin.hands, knows=origin.knows)
 
     async def part(self, page: str) -> PartReport:
         """Takes one part in. Doing it again does no harm. Raises TellUser where the source cannot be read."""
@@ -118,6 +119,8 @@ class Sync:
         for number, others in twice.items():
             failed += await self._settle(number, others, parts)
         gone = [id for id, number in first.items() if number < 0]
+        if self._source.synced_at and self._source.synced_at > parts.began:
+            gone = []  # another sync took out what was gone by then, and may have brought what our listing lacks
         seconds = (datetime.now(UTC) - parts.began).total_seconds()
         return _report(fates, _removed(gone, kept), failed, passages, seconds)
 

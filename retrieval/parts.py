@@ -28,16 +28,16 @@ class PartReading:
 
     async def part(self, team_id: str, name: str, listing: Listing, page: str) -> PartReport | None:
         """Takes one part in; None when nobody needs it any more. Raises TellUser where it cannot be read here."""
-        source = await self._there(team_id, name)
+        source = await self._there(team_id, name, listing)
         if source is None:
             return None
         async with self._into_live(team_id, source, listing.knows) as (edition, sync):
             report = await sync.part(page) if edition.form.id == listing.form else None
-        return report if await self._there(team_id, name) else None
+        return report if await self._there(team_id, name, listing) else None
 
     async def tally(self, team_id: str, name: str, listing: Listing, parts: Parts) -> IngestReport | None:
         """Adds up what became of the parts; None as above."""
-        source = await self._there(team_id, name)
+        source = await self._there(team_id, name, listing)
         if source is None:
             return None
         async with self._into_live(team_id, source, listing.knows) as (edition, sync):
@@ -45,7 +45,7 @@ class PartReading:
 
     async def conclude(self, team_id: str, name: str, listing: Listing, report: IngestReport) -> bool:
         """Takes out what is gone, and remembers the source as synced; false when nobody needs that any more."""
-        source = await self._there(team_id, name)
+        source = await self._there(team_id, name, listing)
         if source is None:
             return False
         async with self._into_live(team_id, source, listing.knows) as (edition, sync):
@@ -54,9 +54,10 @@ class PartReading:
             await sync.conclude(edition.form.id, report)
             return await self._editions.is_live(edition)
 
-    async def _there(self, team_id: str, name: str) -> Source | None:
-        """Gives the source as it is remembered; of one that was removed meanwhile nothing stays that a part brought."""
+    async def _there(self, team_id: str, name: str, listing: Listing) -> Source | None:
+        """Gives the source as it is remembered, if it is still the one that was listed; of one that was removed
+        meanwhile nothing stays that a part brought."""
         source = await self._find(team_id, name)
         if source is None:
             await (await self._editions.writing()).index.forget_source(team_id, name)
-        return source
+        return source if source and source.address == listing.address else None

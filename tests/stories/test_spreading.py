@@ -209,7 +209,7 @@ async def test_two_that_list_at_a_time_open_one_round(bot: Bot, memory: Memory) 
     """As when a worker that was slow was taken for dead: the first to be done stands, and of the other nothing does."""
     await bot.add()
     bot.write(*range(1, 23))
-    assert await asyncio.gather(bot.spreading.sync("docs"), bot.spreading.sync("docs")) == [None, None]
+    await asyncio.gather(bot.spreading.sync("docs"), bot.spreading.sync("docs"))
     current = await bot.rounds.current("docs")
     assert current
     keys = [key async for key in memory.redis.scan_iter("footnote:*:sync:docs:*")]
@@ -304,6 +304,55 @@ async def test_a_source_that_is_removed_while_it_is_read_does_not_come_back(bot:
         await eventually(lambda: saw(logs, "source_not_read"))
     assert await bot.held() == set()
     assert await bot.library.sources(TEAM) == []
+
+
+async def test_what_another_sync_brought_meanwhile_stays(bot: Bot) -> None:
+    """An operator syncs in the shell while a round is on: pages that its listing does not know are not taken out."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    await bot.spreading.sync("docs")
+    bot.write(30)
+    await bot.library.sync(TEAM, "docs")
+    async with bot.working() as logs:
+        (report,) = await eventually(reported(logs))
+    assert report["removed"] == 0
+    assert await bot.held() == names(range(23)) | {"030"}
+
+
+async def test_a_source_that_is_elsewhere_now_is_listed_anew(bot: Bot, tmp_path: Path) -> None:
+    """What was listed at its old address says nothing about the new one."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    await bot.spreading.sync("docs")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "100.md").write_text("Text 100.")
+    await bot.library.ingest(TEAM, other, name="docs")
+    async with bot.working() as logs:
+        await eventually(reported(logs))
+    assert await bot.held() == {"100"}
+
+
+async def test_a_round_that_cannot_be_ended_is_given_up(bot: Bot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a dead letter, and the next sync begins anew."""
+    await bot.add()
+    bot.write(*range(1, 23))
+
+    async def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async def is_given_up() -> bool:
+        return bool(await bot.journal.failures()) and await bot.rounds.current("docs") is None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bot.index, "count", broken)
+        async with bot.working():
+            await bot.order()
+            await eventually(is_given_up)
+    async with bot.working() as logs:
+        await bot.order()
+        (report,) = await eventually(reported(logs))
+    assert report["unchanged"] == 23
 
 
 async def test_a_document_that_stands_in_two_parts_is_reported_and_the_first_counts(bot: Bot) -> None:
