@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from pydantic import Field
 
 from bot.errors import LibraryUnavailable
+from bot.settings import Settings
 from bot.vocabulary import Frozen
-from retrieval.index import Index, Page
+from retrieval.chunking import CHUNKER
+from retrieval.index import Index, Page, form_of
+
+if TYPE_CHECKING:
+    from retrieval.embedding import Embedder
+
+
+Setting = Mapping[str, str | int | float | None]
+"""What was set, by the names of `Settings`."""
 
 
 class Form(Frozen):
@@ -23,7 +32,7 @@ class Form(Frozen):
     id: str
     model: str = ""
     """As EMBEDDING_MODEL names it; empty where it was not recorded."""
-    settings: Mapping[str, str | int | float | None] = Field(default_factory=dict)
+    settings: Setting = Field(default_factory=dict)
     """Everything that was set about embedding, without keys."""
     embedder: str = ""
     """The embedder's own id, which tells versions of a model apart."""
@@ -31,6 +40,18 @@ class Form(Frozen):
     dimensions: int = 0
     left_at: datetime | None = None
     """When another form took its place, where it was live once."""
+
+    @classmethod
+    def made_by(cls, embedder: Embedder, model: str, settings: Setting | None = None, id: str = "") -> Self:
+        """Gives the form that an embedder and our chunker make; its id follows from them."""
+        return cls(
+            id=id or form_of(embedder.id, CHUNKER),
+            model=model,
+            settings=settings or {},
+            embedder=embedder.id,
+            chunker=CHUNKER,
+            dimensions=embedder.dimensions,
+        )
 
 
 class Forms(Protocol):
@@ -71,6 +92,25 @@ class Forms(Protocol):
     async def close(self) -> None:
         """Lets go of the store."""
         ...
+
+
+def open_forms(settings: Settings) -> Forms:
+    """Opens the store that the settings name: Weaviate when its URL is set, else embedded in the data folder."""
+    if settings.weaviate_url:
+        from retrieval.forms_weaviate import WeaviateForms
+        from retrieval.weaviate_connection import Connection
+
+        return WeaviateForms(Connection.of(settings), settings.hybrid_alpha)
+    from retrieval.forms_embedded import EmbeddedForms
+
+    return EmbeddedForms(settings.data_dir / "library", settings.hybrid_alpha)
+
+
+def set_about_embedding(settings: Settings) -> Setting:
+    """Gives what another process needs to open the same model; keys are its own affair."""
+    fields = [name for name in Settings.model_fields if name.startswith("embedding_") and not name.endswith("_key")]
+    named = {name: getattr(settings, name) for name in fields}
+    return {name: value for name, value in named.items() if value is None or isinstance(value, (str, int, float))}
 
 
 def form_before(forms: Iterable[Form], live: str | None) -> Form | None:

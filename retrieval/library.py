@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -32,12 +32,11 @@ from bot.vocabulary import (
     Source,
     SourceFailure,
 )
-from retrieval.chunking import CHUNKER
 from retrieval.editions import Edition, Editions
 from retrieval.embedding import Embedder, open_embedder
 from retrieval.finding import STEPS, Finder, Rewrite
-from retrieval.forms import Everywhere, Form, FormLeft, Forms
-from retrieval.index import Index, form_of
+from retrieval.forms import Everywhere, Form, FormLeft, Forms, open_forms, set_about_embedding
+from retrieval.index import Index
 from retrieval.ingesting import Progress, Sync
 from retrieval.parts import PartReading
 from retrieval.questions import identifiers
@@ -71,7 +70,7 @@ class Library:
     ) -> None:
         """`index` and `embedder` are of the form that EMBEDDING_MODEL, `model`, makes. With `forms` the library follows
         the one that is live, and opens models and calibrations of others by `embedder_of` and `calibration_of`."""
-        own = form if isinstance(form, Form) else _form(form, model, embedder)
+        own = form if isinstance(form, Form) else Form.made_by(embedder, model, id=form)
         self._editions = Editions(
             Edition(own, index, embedder, calibration), forms, embedder_of=embedder_of, calibration_of=calibration_of
         )
@@ -394,8 +393,8 @@ def _is_due(source: Source, now: datetime) -> bool:
 async def open_library(settings: Settings) -> AsyncIterator[Library]:
     """Opens the library that the settings name: on Weaviate when its URL is set, else embedded in the data folder."""
     embedder = open_embedder(settings)
-    form = _form(form_of(embedder.id, CHUNKER), settings.embedding_model, embedder, _set_about_embedding(settings))
-    forms = _forms(settings)
+    form = Form.made_by(embedder, settings.embedding_model, set_about_embedding(settings))
+    forms = open_forms(settings)
 
     def calibration_of(form_id: str) -> Calibration | None:
         return load_calibration(calibration_file(settings.data_dir), form_id, settings.hybrid_alpha)
@@ -420,28 +419,3 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
         yield library
     finally:
         await library.close()
-
-
-def _form(
-    id: str, model: str, embedder: Embedder, settings: Mapping[str, str | int | float | None] | None = None
-) -> Form:
-    made_by = {"model": model, "embedder": embedder.id, "chunker": CHUNKER, "dimensions": embedder.dimensions}
-    return Form(id=id, settings=dict(settings or {}), **made_by)
-
-
-def _set_about_embedding(settings: Settings) -> dict[str, str | int | float | None]:
-    """Gives what another process needs to open the same model; keys are its own affair."""
-    fields = [name for name in Settings.model_fields if name.startswith("embedding_") and not name.endswith("_key")]
-    named = {name: getattr(settings, name) for name in fields}
-    return {name: value for name, value in named.items() if value is None or isinstance(value, (str, int, float))}
-
-
-def _forms(settings: Settings) -> Forms:
-    if settings.weaviate_url:
-        from retrieval.forms_weaviate import WeaviateForms
-        from retrieval.weaviate_connection import Connection
-
-        return WeaviateForms(Connection.of(settings), settings.hybrid_alpha)
-    from retrieval.forms_embedded import EmbeddedForms
-
-    return EmbeddedForms(settings.data_dir / "library", settings.hybrid_alpha)

@@ -11,11 +11,9 @@ import sys
 from pathlib import Path
 
 from bot.vocabulary import Question
-from retrieval.chunking import CHUNKER
 from retrieval.embedding import Embedder
 from retrieval.forms import Form
 from retrieval.forms_embedded import EmbeddedForms
-from retrieval.index import form_of
 from retrieval.library import Library
 from tests.hashing_embedder import HashingEmbedder
 
@@ -38,9 +36,8 @@ asyncio.run(opened(Path(sys.argv[1]), Slow("wide", 96)).reembed())
 
 def opened(folder: Path, embedder: HashingEmbedder) -> Library:
     """Opens the embedded library of a folder with a hashing model."""
-    forms, id = EmbeddedForms(folder, 0.5), form_of(embedder.id, CHUNKER)
-    name, dimensions = embedder.id.removeprefix("hashing/"), embedder.dimensions
-    own = Form(id=id, model=name, embedder=embedder.id, chunker=CHUNKER, dimensions=dimensions)
+    forms, name = EmbeddedForms(folder, 0.5), embedder.id.removeprefix("hashing/")
+    own = Form.made_by(embedder, name)
 
     def embedder_of(form: Form) -> Embedder:
         return HashingEmbedder(form.model, form.dimensions)

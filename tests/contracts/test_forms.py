@@ -63,7 +63,7 @@ async def opened(index_kind: Kind) -> AsyncIterator[Open]:
                 return model(form.model)
 
             embedder, forms = embedder or model(name), forms or index_kind.forms()
-            own = Form(id=form(name), model=name, embedder=embedder.id, chunker=CHUNKER, dimensions=embedder.dimensions)
+            own = Form.made_by(embedder, name)
             access = Access(frozenset({"127.0.0.1"}), pace_s=0)
             library = Library(forms.index(own), embedder, own, 0.0, name, access, forms=forms, embedder_of=embedder_of)
             stack.push_async_callback(library.close)
