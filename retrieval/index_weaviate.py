@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from weaviate.collections import CollectionAsync
 
 SEARCH_TIMEOUT_S = 5
-WRITE_TIMEOUT_S = 60
+WRITE_TIMEOUT_S = 90  # in a cluster whose leader was killed, a write can wait for it for a minute
 AGAIN_S = 1
 """Wait before objects that were refused are offered again."""
 PER_CALL = 500
