@@ -31,7 +31,7 @@ nightly: setup-models .venv/dev  ## The long tests, and the benchmarks
 bench: setup  ## Print the benchmarks (PEERS=--peers: beside LangChain and LlamaIndex, too)
 	@$(BIN)/python -m tests.benchmarks $(PEERS)
 
-setup-multilingual: setup .venv/multilingual  ## Add the embedding model for many languages (about 110 MB)
+setup-multilingual: setup .venv/multilingual  ## Add the embedding model for many languages (about 100 MB)
 
 setup-models: setup .venv/models  ## Add sentence-transformers and the tuner (about 3.4 GB on Linux; see the README for less)
 
