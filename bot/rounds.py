@@ -11,7 +11,9 @@ from base64 import b85decode, b85encode
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+
+from pydantic import ValidationError
 
 from bot.errors import TryAgain
 from bot.memory import redis_errors
@@ -52,10 +54,14 @@ class Rounds:
         self._redis, self.team_id = redis, team_id
 
     async def current(self, name: str) -> Round | None:
-        """Gives the round that a source is in."""
+        """Gives the round that a source is in. One that another release wrote, in another way, is none."""
         with redis_errors():
             value = await self._redis.get(self._key(name))
-        return Round.model_validate_json(value) if value else None
+            try:
+                return Round.model_validate_json(value) if value else None
+            except ValidationError:
+                await self._redis.unlink(self._key(name))
+                return None
 
     async def keep(self, name: str, id: str, number: int, page: str) -> None:
         """Keeps what was listed for a part of a round that is about to be opened."""
@@ -137,12 +143,9 @@ class Rounds:
         """Says of each source that is read in parts how far that is."""
         with redis_errors():
             pattern = f"{self._key('')}*"
-            values = [
-                await self._redis.get(key)
-                async for key in self._redis.scan_iter(match=pattern, count=1_000)
-                if ":" not in key.removeprefix(self._key(""))
-            ]
-        rounds = [Round.model_validate_json(value) for value in values if value]
+            keys = [key async for key in self._redis.scan_iter(match=pattern, count=1_000)]
+        names = [unquote(name) for key in keys if ":" not in (name := key.removeprefix(self._key("")))]
+        rounds = [one for name in names if (one := await self.current(name))]
         return [Progress(one.name, len(await self.done(one)), one.listing.parts, one.began) for one in rounds]
 
     def _of(self, round: Round, what: str) -> str:

@@ -219,6 +219,28 @@ async def test_two_that_list_at_a_time_open_one_round(bot: Bot, memory: Memory) 
     assert len([line for line in logs if line["event"] == "part_read"]) == 5
 
 
+async def test_a_round_that_another_release_wrote_is_begun_anew(bot: Bot, memory: Memory) -> None:
+    """A deploy in the middle of a round must not keep the source from ever being read again."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    await memory.redis.set(f"footnote:{TEAM}:sync:docs", '{"id": "r", "name": "docs", "then": "otherwise"}')
+    assert await bot.rounds.progress() == []
+    async with bot.working() as logs:
+        await bot.order()
+        (report,) = await eventually(reported(logs))
+    assert report["added"] == 22
+
+
+async def test_how_far_a_round_is_can_be_seen(bot: Bot) -> None:
+    """For whoever asks how the sources stand, whatever the source is called."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    await bot.library.ingest(TEAM, bot.docs, name="our docs: new")
+    await bot.spreading.sync("our docs: new")
+    (one,) = await bot.rounds.progress()
+    assert (one.name, one.done, one.parts) == ("our docs: new", 0, 5)
+
+
 async def test_a_part_of_an_earlier_round_is_not_read(bot: Bot) -> None:
     """Its round was given up: it ends without a word."""
     await bot.add()
