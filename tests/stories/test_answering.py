@@ -444,6 +444,19 @@ async def test_the_model_is_given_passages_query_and_history() -> None:
     assert "Regenerate" in prompt.messages[-1]["content"]
 
 
+async def test_what_stands_around_the_best_hit_is_cited_as_itself() -> None:
+    """The model sees it after the hits, with a number of its own; the quote is that passage's, word for word, and it is
+    a part of what the answer keeps."""
+    library = Library(found(KEYS, LIMITS).model_copy(update={"around": (MORE_KEYS,), "rewrite_ms": 7.0}))
+    model = WrittenModel("Select Regenerate [1]. Deleting a key is final [3].")
+    answered, _ = await ask(model, library)
+    assert model.prompts[0].passages == (KEYS, LIMITS, MORE_KEYS)
+    assert answered.text == "Select Regenerate [1]. Deleting a key is final [2]."
+    assert answered.citations[1].quote == MORE_KEYS.text
+    assert set(answered.passages) == {KEYS, LIMITS, MORE_KEYS}
+    assert answered.timings_ms["rewrite"] == 7.0
+
+
 async def test_timings_say_where_the_time_went() -> None:
     """Every stage of an answered question is there, and the whole is no less than its parts."""
     answered, _ = await ask(WrittenModel("Select Regenerate [1]."))
