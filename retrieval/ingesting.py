@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
+from bot.errors import TryAgain
 from bot.vocabulary import Fate, IngestReport, LastReport, Listing, PartReport, Source, SourceFailure
 from retrieval.decoding import RECORDS
 from retrieval.embedding import Embedder
@@ -173,11 +174,19 @@ class Sync:
         if self._source.synced_at and there is None:
             await self._index.forget_source(self._team_id, name)
             return
+        check_same_readers(self._source, there)
         documents, passages = await self._index.count(self._team_id, name)
         now = {"synced_at": datetime.now(UTC), "documents": documents, "passages": passages, "form": form}
         now["last_report"] = LastReport.of(report)
         schedule = {"every_s": there.every_s} if there else {}
         await self._index.save_source(self._team_id, self._source.model_copy(update=now | schedule))
+
+
+def check_same_readers(began: Source, there: Source | None) -> None:
+    """Raises TryAgain when a source is for others now than when its reading began: what was written since may be for
+    the wrong ones, and the next reading puts that right."""
+    if there and there.audience != began.audience:
+        raise TryAgain(f"{began.name} is for {there.audience} now, no longer for {began.audience}: it is read again.")
 
 
 def in_parts(items: Iterable[Item | Unread]) -> Iterator[list[Item | Unread]]:

@@ -163,8 +163,8 @@ class Library:
         """
         told, before = await self._told(team_id, source, name, audience, base_url, every_s)
         now = {"every_s": told.every_s, "tried_at": datetime.now(UTC)}
-        if before:  # first, so that a sync that fails is not due again at once
-            await self._remember(team_id, before.model_copy(update=now))
+        if before:  # first, so that a sync that fails is not due again at once, and one that runs sees for whom it is
+            await self._remember(team_id, before.model_copy(update={**now, "audience": told.audience}))
         async with self._noting_failure(team_id, told.name):
             return await self._read_into_live(team_id, told.model_copy(update=now), progress)
 

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 from bot.vocabulary import IngestReport, Listing, PartReport, Source
 from retrieval.editions import Edition, Editions
-from retrieval.ingesting import Parts, Sync
+from retrieval.ingesting import Parts, Sync, check_same_readers
 
 IntoLive = Callable[[str, Source, str], AbstractAsyncContextManager[tuple[Edition, Sync]]]
 """Opens the sync of a team's source into the live form, given what was learned of the source when it was listed."""
@@ -33,7 +33,9 @@ class PartReading:
             return None
         async with self._into_live(team_id, source, listing.knows) as (edition, sync):
             report = await sync.part(page) if edition.form.id == listing.form else None
-        return report if await self._there(team_id, name, listing) else None
+        there = await self._there(team_id, name, listing)
+        check_same_readers(source, there)
+        return report if there else None
 
     async def tally(self, team_id: str, name: str, listing: Listing, parts: Parts) -> IngestReport | None:
         """Adds up what became of the parts; None as above."""
