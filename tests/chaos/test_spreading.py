@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,9 @@ class Crew:
         lines = file.read_text().splitlines() if file.exists() else []
         return [found for found in map(json.loads, lines) if found["event"] == event]
 
+    async def are_ready(self) -> bool:
+        return len(self.notes("ready")) >= len(self.workers)
+
     async def reported(self) -> bool:
         return bool(self.notes("source_synced"))
 
@@ -88,8 +91,8 @@ async def crew(memory_url: str, folder: Path, weaviate: Where, sleep_s: float) -
             await worker.wait()
 
 
-async def write_and_order(memory: Memory, folder: Path, weaviate: Where, count: int) -> None:
-    """Makes a source that holds a page to stay, one to go, and many to come; and orders its sync."""
+async def write(folder: Path, weaviate: Where, count: int) -> None:
+    """Makes a source that holds a page to stay, one to go, and many to come."""
     docs = folder / "docs"
     docs.mkdir()
     for name in ("000", "gone"):
@@ -101,8 +104,10 @@ async def write_and_order(memory: Memory, folder: Path, weaviate: Where, count: 
     (docs / "gone.md").unlink()
     for number in range(1, count):
         (docs / f"{number:03}.md").write_text(f"Text {number}.")
-    async with AsyncExitStack() as stack:
-        queue = await stack.enter_async_context(open_queue(memory.docket_url, Journal(memory.redis, TEAM)))
+
+
+async def order_sync(memory: Memory) -> None:
+    async with open_queue(memory.docket_url, Journal(memory.redis, TEAM)) as queue:
         await order(queue, "docs")
 
 
@@ -120,10 +125,12 @@ async def held(folder: Path, weaviate: Where) -> tuple[set[str], int]:
 
 async def test_workers_read_at_the_same_time(memory: Memory, memory_url: str, tmp_path: Path, weaviate: Where) -> None:
     """Two workers embed parts of one source side by side: more workers, more throughput."""
-    await write_and_order(memory, tmp_path, weaviate, 40)
+    await write(tmp_path, weaviate, 40)
     async with crew(memory_url, tmp_path, weaviate, sleep_s=0.6) as workers:
         await workers.hire()
         await workers.hire()
+        await eventually(workers.are_ready, within_s=60)
+        await order_sync(memory)
         await eventually(workers.reported, within_s=60)
     spans = [(one["began"], one["ended"], one["pid"]) for one in workers.notes("embedded")]
     pids = {pid for *_, pid in spans}
@@ -147,7 +154,8 @@ async def test_kills_over_the_parts_leave_the_right_documents_and_one_report(
     one report was made."""
     draw = random.Random(5)
     count = 30 * kills if kills < 5 else 10 * kills
-    await write_and_order(memory, tmp_path, weaviate, count)
+    await write(tmp_path, weaviate, count)
+    await order_sync(memory)
     async with crew(memory_url, tmp_path, weaviate, sleep_s=0.2) as workers:
         for _ in range(2):
             await workers.hire()
