@@ -190,7 +190,7 @@ def main() -> None:
     if arguments.write:
         options = [f" --{name}" for name in ("quick", "peers") if getattr(arguments, name)]
         command = "python -m tests.benchmarks" + "".join(options)
-        write_between_marks(arguments.write, figures, command)
+        write_between_marks(arguments.write, figures, command, arguments.plot)
 
 
 if __name__ == "__main__":

@@ -58,11 +58,13 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
-def write_between_marks(file: Path, figures: Sequence[Figure], command: str) -> None:
-    """Puts the table between the benchmark marks of a Markdown file, in place of what was there."""
+def write_between_marks(file: Path, figures: Sequence[Figure], command: str, plot: Path | None = None) -> None:
+    """Puts the table and its plot between the benchmark marks of a Markdown file, in place of what was there."""
     page = file.read_text(encoding="utf-8")
-    measured = f"Measured on {datetime.now(UTC):%d %B %Y} ({machine()}) by `{command}`:"
-    page, found = _BETWEEN_MARKS.subn(lambda marks: f"{marks[1]}{measured}\n\n{table(figures)}\n{marks[2]}", page)
+    measured = f"Measured on {datetime.now(UTC):%d %B %Y} ({machine()}) by `{command}`:\n\n{table(figures)}\n"
+    if plot:
+        measured += f"\n![How finding grows with the library]({os.path.relpath(plot, file.parent)})\n"
+    page, found = _BETWEEN_MARKS.subn(lambda marks: f"{marks[1]}{measured}{marks[2]}", page)
     if found != 1:
         raise SystemExit(f"{file} needs <!-- benchmarks --> and <!-- /benchmarks -->, each on a line of its own, once.")
     file.write_text(page, encoding="utf-8")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.benchmarks import beside, peers
 from tests.benchmarks.beside import LANGCHAIN, LLAMAINDEX, OURS, Way, ask_in_turn
+from tests.benchmarks.figures import Figure, write_between_marks
 from tests.benchmarks.finding import Times
 from tests.benchmarks.growth import Point, draw, figures_of
 
@@ -83,6 +84,17 @@ def test_the_plot_is_the_same_for_the_same_figures_and_names_no_machine(tmp_path
         draw(points, tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert "<dc:date>" not in (tmp_path / "one.svg").read_text(encoding="utf-8")
+
+
+def test_the_plot_stands_below_the_table_that_it_is_of(tmp_path: Path) -> None:
+    """Between the marks, by a path that a reader of the page can follow."""
+    page, plot = tmp_path / "README.md", tmp_path / "docs" / "growth.svg"
+    page.write_text("<!-- benchmarks -->\nold\n<!-- /benchmarks -->\n", encoding="utf-8")
+    write_between_marks(page, [Figure("A find", "1", "ms", "measured")], "bench", plot)
+    *_, row, empty, picture, last = page.read_text(encoding="utf-8").splitlines()
+    assert (row[:8], empty) == ("| A find", "")
+    assert picture == "![How finding grows with the library](docs/growth.svg)"
+    assert last == "<!-- /benchmarks -->"
 
 
 def test_what_we_are_measured_beside_is_no_dependency() -> None:
