@@ -26,6 +26,8 @@ FAILURES = 3
 """In a row, after which it is left alone."""
 PAUSE_S = 5
 """Between two looks whether it is back."""
+_SOCKETS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 2_000))
+"""Else a new client shares the sockets of the one before, and waits with it: two minutes after a long outage."""
 FORBIDDEN = "forbidden action"
 _ABSENT = ("tenant not found", "could not find class")
 
@@ -166,7 +168,7 @@ class _Line:
 
     def _new_client(self) -> WeaviateAsyncClient:
         import weaviate
-        from weaviate.classes.init import AdditionalConfig, Auth, Timeout
+        from weaviate.classes.init import AdditionalConfig, Auth, GrpcConfig, Timeout
 
         http_host, http_port, is_https = self._http
         grpc_host, grpc_port, is_grpc_secure = self._grpc
@@ -178,7 +180,9 @@ class _Line:
             grpc_port,
             is_grpc_secure,
             auth_credentials=Auth.api_key(self._key) if self._key else None,
-            additional_config=AdditionalConfig(timeout=Timeout(init=CONNECT_TIMEOUT_S)),
+            additional_config=AdditionalConfig(
+                timeout=Timeout(init=CONNECT_TIMEOUT_S), grpc_config=GrpcConfig(channel_options=list(_SOCKETS))
+            ),
             skip_init_checks=True,  # they also ask PyPI for a newer client, and hold up who may not reach it
         )
 
