@@ -80,9 +80,9 @@ class Shelves:
     """What is done with the sources of a library; each a function of the library."""
 
     sources: Callable[[], Awaitable[Sequence[Source]]]
-    add: Callable[[SourceOrder], Awaitable[IngestReport]]
+    add: Callable[[SourceOrder], Awaitable[IngestReport | None]]
     sync: Callable[[str], Awaitable[IngestReport | None]]
-    """None where all workers read it now, in parts."""
+    """Each gives None where all workers read it now, in parts."""
     remove: Callable[[str], Awaitable[int]]
     progress: Callable[[], Awaitable[Sequence[Progress]]]
     """Says of each source that is read in parts how far that is."""
@@ -138,12 +138,10 @@ class Sources:
                         "It is being read in parts: add it again when that is done, `/support sources` says."
                     )
                 await self._check_name(order.name, order.address, readable)
-                report = await self._shelves.add(order)
-                log_report(order.name, report)
-                return reported(order.name, report)
+                return await self._read(order, await self._shelves.add(order))
             case "sync":
                 source = await self._known(order.name, readable)
-                return await self._synced(source, order)
+                return await self._read(order, await self._shelves.sync(source.name))
             case "tell":
                 return await self._told(order, readable)
             case "remove":
@@ -152,14 +150,13 @@ class Sources:
                 removed = await self._shelves.remove(order.name)
                 return f"*{escape(order.name)}* is forgotten, and {counted(removed, 'page')} with it.", None
 
-    async def _synced(self, source: Source, order: SourceOrder) -> Shown:
-        report = await self._shelves.sync(source.name)
+    async def _read(self, order: SourceOrder, report: IngestReport | None) -> Shown:
         if report:
-            log_report(source.name, report)
-            return reported(source.name, report)
+            log_report(order.name, report)
+            return reported(order.name, report)
         await self._shelves.order(order.model_copy(update={"what": "tell", "once": f"{order.once}:told"}), LOOK_S)
         return (
-            f"*{escape(source.name)}* is large: all workers read it now, part by part. I tell you here at the end.",
+            f"*{escape(order.name)}* is large: all workers read it now, part by part. I tell you here at the end.",
             None,
         )
 

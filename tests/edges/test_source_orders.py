@@ -33,9 +33,9 @@ class Library:
     async def sources(self) -> list[Source]:
         return list(self.kept.values())
 
-    async def add(self, order: SourceOrder) -> IngestReport:
+    async def add(self, order: SourceOrder) -> IngestReport | None:
         self.added.append(order)
-        return REPORT
+        return self.report
 
     async def sync(self, name: str) -> IngestReport | None:
         return self.report
@@ -129,12 +129,14 @@ async def test_what_is_removed_already_is_told_so(journal: Journal) -> None:
     assert "not among the sources any more" in await said(sources, order("remove"))
 
 
-async def test_a_source_that_all_workers_read_is_told_of_at_its_end(journal: Journal) -> None:
+@pytest.mark.parametrize("what", ["add", "sync"])
+async def test_a_source_that_all_workers_read_is_told_of_at_its_end(journal: Journal, what: str) -> None:
     """The order waits beside the queue, looks now and then, and tells what the source then remembers."""
     library = Library(docs())
-    library.report, library.parts = None, [Progress("docs", 3, 12, now())]
+    library.report = None
     sources = over(library, journal)
-    assert "part by part" in await said(sources, order("sync"))
+    assert "part by part" in await said(sources, order(what, address="https://docs.example/"))
+    library.parts = [Progress("docs", 3, 12, now())]
     (watch,) = library.ordered
     assert await sources.done(watch) is None
     assert (library.ordered[-1].looks, library.ordered[-1].key) == (1, "source:1.2.3:told:1")
