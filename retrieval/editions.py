@@ -75,12 +75,10 @@ class Editions:
         live = await self._live_form()
         if live == self.current.form.id:
             return self.current
-        if live not in self._opened:
-            opening = self._begin_to_open(live)
-            if (
-                opening and self.current.form.id not in self._was_live
-            ):  # there is nothing that this process may go on with
-                await asyncio.wait({opening})
+        while live not in self._opened and (opening := self._begin_to_open(live)):
+            if self.current.form.id in self._was_live:
+                break  # this goes on to answer meanwhile
+            await asyncio.wait({opening})  # it may have been begun for yet another form
         if live in self._opened:
             self._follow(self._opened[live])
         elif not self._may_stay():
@@ -98,9 +96,10 @@ class Editions:
             self._is_recorded = True
         self._ask_again_at = 0
         await self.reading()
-        if self._opening and not self._opening.done():
-            await asyncio.wait({self._opening})
-        edition = self._opened.get(self._live or "")
+        live = await self._live_form()
+        while live not in self._opened and (opening := self._begin_to_open(live)):
+            await asyncio.wait({opening})
+        edition = self._opened.get(live)
         if edition is None:
             raise TellUser(f"{self.trouble} {_ADVICE}")
         self._follow(edition)
