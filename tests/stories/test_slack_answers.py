@@ -171,7 +171,8 @@ async def test_a_follow_up_needs_no_mention_and_is_understood_with_what_came_bef
     model.enqueue(looking_up(OPEN))
     ts = await bot.slack.message("U0MAYA", "C0HELP", at(RESET))
     await bot.reply("C0HELP", ts)
-    model.enqueue(looking_up("The old key works for 24 more hours."))
+    standing_alone = "How long does the old API key work?"
+    model.enqueue(standing_alone, looking_up("The old key works for 24 more hours."))
     await bot.slack.message("U0MAYA", "C0HELP", "and how long does the old one work?", thread_ts=ts)
     _, answer = await bot.slack.wait_for_reply("C0HELP", ts, count=2)
     assert "24 more hours [1]" in answer["text"]
