@@ -34,6 +34,7 @@ bench: setup  ## Print the benchmarks (PEERS=--peers: beside LangChain and Llama
 setup-multilingual: setup .venv/multilingual  ## Add the embedding model for many languages (about 100 MB)
 
 setup-models: setup .venv/models  ## Add sentence-transformers and the tuner (about 3.4 GB on Linux; see the README for less)
+	@$(if $(filter setup-models,$(MAKECMDGOALS)),echo "Ready. $(BIN)/python -m bot tuner starts the tuner.",:)
 
 setup-cloud: setup .venv/cloud  ## Add what reads documents from s3://, gs:// and abfs://
 
