@@ -131,7 +131,7 @@ class WeaviateIndex:
         for number, reason in (await self._insert(passages_name(self._form), team_id, _objects(pages))).items():
             refused[owners[number]] = reason
         good = [page for page in pages if page.document_id not in refused]
-        changed = await self._shown(team_id, {(page.source, page.document_id) for page in good})
+        changed = await self._shown(team_id, {(page.source, page.document_id) for page in good}, WRITE_TIMEOUT_S)
         # From here on the new version is read. It is not yet called known: a sync that ends here is taken up again.
         replaced = [page for page in good if changed.get((page.source, page.document_id), page.digest) != page.digest]
         await self._insert(documents_name(self._form), team_id, _manifest(replaced, UNFINISHED))
@@ -171,7 +171,7 @@ class WeaviateIndex:
                 return digests
             after = listed.objects[-1].uuid
 
-    async def _shown(self, team_id: str, documents: Iterable[Key]) -> Shown:
+    async def _shown(self, team_id: str, documents: Iterable[Key], within_s: float | None = None) -> Shown:
         """Gives the digest of the version that is to be read, of those documents that are known."""
         by_source: dict[str, list[str]] = {}
         for source, document_id in sorted(documents):
@@ -179,10 +179,12 @@ class WeaviateIndex:
         return {
             (source, document_id): digest.removeprefix(UNFINISHED)
             for source, ids in by_source.items()
-            for document_id, digest in (await self._digests_of(team_id, source, ids)).items()
+            for document_id, digest in (await self._digests_of(team_id, source, ids, within_s)).items()
         }
 
-    async def _digests_of(self, team_id: str, source: str, document_ids: Sequence[str]) -> dict[str, str]:
+    async def _digests_of(
+        self, team_id: str, source: str, document_ids: Sequence[str], within_s: float | None = None
+    ) -> dict[str, str]:
         from weaviate.classes.query import Filter
 
         digests: dict[str, str] = {}
@@ -190,7 +192,7 @@ class WeaviateIndex:
             some = list(document_ids[start : start + PER_CALL])
             named = Filter.by_property("document_id").contains_any(some)
             try:
-                async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+                async with self._connection.use(within_s or SEARCH_TIMEOUT_S) as client:
                     listed = await self._documents(client, team_id).query.fetch_objects(
                         filters=Filter.by_property("source").equal(source) & named,
                         limit=len(some),
