@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.errors import Broken, LibraryUnavailable, RequestRefused
 from bot.settings import Settings
-from retrieval.embedding import MiniLM, Remembered
+from retrieval.embedding import MiniLM, Remembered, whole
 from retrieval.families import NONE, Prompts, prompts_of, stretch_of
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ class ApiEmbedder:
         return np.concatenate([self._embed_in_parts(part, attempts) for part in (texts[:half], texts[half:])])
 
     def _cut(self, prompt: str, text: str) -> str:
-        text = prompt + text.encode("utf-8", "replace").decode()
-        return self._tokenizer.cut(text, self.max_tokens) or " "  # OpenAI refuses an empty text
+        return self._tokenizer.cut(whole(prompt + text), self.max_tokens) or " "  # OpenAI refuses an empty text
 
 
 def open_api_embedder(settings: Settings) -> ApiEmbedder:

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import TellUser
-from retrieval.embedding import LONGEST_TOKEN, WORDS_REMEMBERED, Remembered, checked, package_file
+from retrieval.embedding import LONGEST_TOKEN, WORDS_REMEMBERED, Remembered, checked, package_file, whole
 from retrieval.families import family_of, stretch_of
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class MultilingualE5:
 
     def _plain(self, text: str) -> str:
         """Writes a text with the characters that the vocabulary knows."""
-        return unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode()).translate(self._packed.characters)
+        return unicodedata.normalize("NFC", whole(text)).translate(self._packed.characters)
 
     @property
     def _packed(self) -> PackedE5:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.errors import TellUser
 from bot.settings import Settings
-from retrieval.embedding import Remembered
+from retrieval.embedding import Remembered, whole
 from retrieval.families import Prompts, prompts_of, stretch_of
 
 if TYPE_CHECKING:
@@ -58,18 +58,20 @@ class SentenceTransformerEmbedder:
             batch = order[start : start + BATCH]
             with self._turn():
                 vectors[batch] = self._model.encode_document(
-                    [texts[number] for number in batch], prompt=self.prompts.passage, **_HOW
+                    [whole(texts[number]) for number in batch], prompt=self.prompts.passage, **_HOW
                 )
         return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         with self._turn():
-            tokens = self._model.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+            tokens = self._model.tokenizer(list(map(whole, texts)), add_special_tokens=False, verbose=False)[
+                "input_ids"
+            ]
         return [len(ids) for ids in tokens]
 
     def _embed_query(self, text: str) -> Vectors:
         with self._turn():
-            vector: Vectors = self._model.encode_query([text], prompt=self.prompts.query, **_HOW)[0]
+            vector: Vectors = self._model.encode_query([whole(text)], prompt=self.prompts.query, **_HOW)[0]
         return vector.astype("float32", copy=False)
 
     @contextmanager

@@ -81,6 +81,14 @@ def test_passages_fit_into_what_the_model_reads(minilm: MiniLM) -> None:
     assert max(minilm.count_tokens(real_texts())) <= minilm.max_tokens - 2
 
 
+def test_half_a_character_is_no_end(minilm: MiniLM) -> None:
+    """A cut emoji, as JSON may hold one, is read as a question mark."""
+    text, plain = "half a \ud83d face", "half a ? face"
+    assert np.allclose(minilm.embed_passages([text, "x"])[0], minilm.embed_query(plain), atol=1e-6)
+    assert np.allclose(minilm.embed_query(text), minilm.embed_query(plain), atol=1e-6)
+    assert minilm.count_tokens([text]) == minilm.count_tokens([plain])
+
+
 def test_a_remembered_question_cannot_be_changed_by_who_asked(minilm: MiniLM) -> None:
     """The cached vector is read-only."""
     with pytest.raises(ValueError, match="read-only"):
