@@ -102,6 +102,7 @@ class Peers:
 
         self.client, self.waiting = client, connect(server)
         for name in (LANGCHAIN, LLAMAINDEX):
+            self.waiting.collections.delete(name)  # of a run that was killed
             self.waiting.collections.create(name, properties=_properties(), vector_config=_vectors())
         self.langchain = LangChainStore(self.waiting, LANGCHAIN, "text", ForLangChain(), client_async=client)
         self.llamaindex = LlamaIndexStore(weaviate_client=self.waiting, index_name=LLAMAINDEX)
