@@ -338,7 +338,9 @@ class Comparison:
             client = await stack.enter_async_context(connection.use(within_s=3_600))
             peers = Peers(server, client, self.embedder)
             stack.callback(_forget, peers)
-            ingested = await self.ingest(folder, passages, peers)
+            await self.library.ingest(LOCAL_TEAM, self.corpus)
+            await peers.ingest_langchain(passages)
+            await peers.ingest_llamaindex(passages)
             ours = bare_search(
                 client.collections.use(f"Passages_{self.form}").with_tenant(LOCAL_TEAM), self.embedder, ALPHA
             )
@@ -348,6 +350,7 @@ class Comparison:
             find_ms = await ask_in_turn(finds, self.questions, rounds)
             answers = [Way(OURS, self.answer, ours), *peers.answers(self.embedder)]
             answer_ms = await ask_in_turn(answers, self.questions, rounds)
+            ingested = await self.ingest(folder, passages, peers)  # last: the peers have all in one place
         return [*self._of_questions(find_ms, answer_ms, found, len(passages)), *ingested]
 
     async def find(self, text: str) -> Any:
@@ -370,11 +373,8 @@ class Comparison:
         return Question(id="benchmark", team_id=LOCAL_TEAM, text=text, readable=READABLE)
 
     async def ingest(self, folder: Path, passages: Sequence[Passage], peers: Peers) -> list[Figure]:
-        """Takes in the corpus, which warms everything up; then folders of made pages, each by all three in turn. The
-        peers get them already read and cut, ours reads and cuts them itself."""
-        await self.library.ingest(LOCAL_TEAM, self.corpus)
-        await peers.ingest_langchain(passages)
-        await peers.ingest_llamaindex(passages)
+        """Takes in folders of made pages, each by all three in turn. The peers get them already read and cut, ours
+        reads and cuts them itself."""
         author, count = author_of(passages), 40 if self.is_quick else 512
         team, spent = "T0MADE", {name: list[float]() for name in NAMES}
         rates = {name: list[float]() for name in NAMES}
