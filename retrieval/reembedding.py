@@ -15,6 +15,7 @@ from hashlib import sha256
 
 from bot.errors import FootnoteError, TellUser
 from bot.log import log
+from bot.source_words import without_secrets
 from bot.vocabulary import FormState, FormStatus, IngestReport, Reembedded, Source
 from retrieval.chunking import embedded_text
 from retrieval.editions import Edition, Editions
@@ -143,7 +144,7 @@ class Reembedding:
         try:
             report = await self._read(self._new, team_id, source, progress)
         except TellUser as error:
-            self._unread[place] = str(error)
+            self._unread[place] = without_secrets(str(error))
             return
         self._documents += report.added + report.changed
         self._passages += report.passages
@@ -153,7 +154,7 @@ class Reembedding:
             try:
                 await self._read_into_live(team_id, source, None)
             except FootnoteError as error:
-                log.warning("live_form_not_synced", team=team_id, source=source.name, cause=str(error))
+                log.warning("live_form_not_synced", team=team_id, source=source.name, cause=without_secrets(str(error)))
 
     async def _lacking(self, old: Index) -> list[str]:
         """Says what the live form holds that the new one does not hold so."""
@@ -205,7 +206,7 @@ class Reembedding:
                 try:
                     await self._read(self._new, team_id, source, None)
                 except TellUser as error:
-                    log.warning("source_not_read", team=team_id, source=source.name, cause=str(error))
+                    log.warning("source_not_read", team=team_id, source=source.name, cause=without_secrets(str(error)))
             await old.remove(team_id, source.name, outdated(there, await self._digests(None, team_id, source)))
             documents, passages = await self._new.index.count(team_id, source.name)
             now = {"form": self._new.form.id, "documents": documents, "passages": passages}
