@@ -552,6 +552,8 @@ async def examine_library(settings: Settings) -> list[Finding]:
     """Finds out whether the library is there and filled."""
     async with open_library_of(settings) as (team_id, library):
         status = await library.status(team_id)
+        if settings.embedding_base_url and status.is_ready:
+            await library.question_vector("hello")  # asks the embedding server
     found = f"{status.backend}, {status.documents:,} pages, {status.passages:,} passages, {status.embedding_model}"
     if not status.is_ready:
         found = status.remark or f"{status.backend} does not answer"

@@ -12,6 +12,7 @@ import pytest
 
 from bot.errors import Broken, LibraryUnavailable, RequestRefused
 from bot.settings import Settings
+from bot.wiring import examine_library
 from retrieval import embedding_api
 from retrieval.embedding import Embedder, open_embedder
 from retrieval.embedding_api import AT_ONCE, BATCH, MAX_TOKENS, ApiEmbedder
@@ -234,3 +235,15 @@ def wait_until(is_so: object) -> None:
             return
         deadline.wait(0.01)
     raise AssertionError("it did not come about in 5 s")
+
+
+async def test_the_doctor_asks_the_server(server: EmbeddingServer, tmp_path: Path) -> None:
+    """The library may be in order and nothing found all the same."""
+    settings = Settings(
+        embedding_base_url=server.base_url, embedding_model="hashing", embedding_dimensions=64, data_dir=tmp_path
+    )
+    (finding,) = await examine_library(settings)
+    assert finding.is_fine
+    server.faults.append(refused(401))
+    with pytest.raises(Broken, match="EMBEDDING_API_KEY"):
+        await examine_library(settings)
