@@ -53,7 +53,8 @@ def beside_peers(is_quick: bool, corpus: Path | None = None) -> list[Figure]:
     """Runs `tests.benchmarks.beside` where the peers are installed, and gives its figures."""
     command = [str(environment()), "-m", "tests.benchmarks.beside", *(["--quick"] if is_quick else [])]
     if corpus:
-        command += ["--corpus", str(corpus / "docs.jsonl"), "--questions", str(corpus / "questions.jsonl")]
+        questions = min(corpus.glob("questions*.jsonl"), key=lambda file: len(file.name))
+        command += ["--corpus", str(corpus / "docs.jsonl"), "--questions", str(questions)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit("the comparison with the peers failed: see above")
