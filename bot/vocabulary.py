@@ -401,7 +401,8 @@ class Listing(Frozen):
 
     form: str
     """The embedding model and chunker of who listed it, as a hash."""
-    address: str
+    terms: tuple[str, ...]
+    """Where it was, and for whom: what is read by other terms is for another listing."""
     parts: int
     hands: int
     """How many parts may be read at a time."""

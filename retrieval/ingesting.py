@@ -85,8 +85,7 @@ class Sync:
             await keep(count, written(part))
             part, following = following, await self._compute(next, parts, None)
             count += 1
-        address = self._source.address
-        return Listing(form=form, address=address, parts=count, hands=origin.hands, knows=origin.knows)
+        return Listing(form=form, terms=terms_of(self._source), parts=count, hands=origin.hands, knows=origin.knows)
 
     async def part(self, page: str) -> PartReport:
         """Takes one part in. Doing it again does no harm. Raises TellUser where the source cannot be read."""
@@ -99,8 +98,8 @@ class Sync:
         Of a document that stands in several parts the first one counts, as within a part; it is read once more, for
         whichever was stored last is there now.
         """
-        left = dict.fromkeys(await self._index.digests(self._team_id, self._source.name), -1)
-        first: dict[str, int] = left  # which part a document is in; -1 where in none
+        known = await self._index.digests(self._team_id, self._source.name)
+        first = dict.fromkeys(known, -1)  # which part a document is in; -1 where in none
         fates: Counter[Fate] = Counter()
         twice: dict[int, list[tuple[str, str]]] = {}
         failed: list[SourceFailure] = []
@@ -180,6 +179,11 @@ class Sync:
         now["last_report"] = LastReport.of(report)
         schedule = {"every_s": there.every_s} if there else {}
         await self._index.save_source(self._team_id, self._source.model_copy(update=now | schedule))
+
+
+def terms_of(source: Source) -> tuple[str, ...]:
+    """Gives what its parts must have been read by, all the same."""
+    return source.address, source.audience, source.base_url or ""
 
 
 def check_same_readers(began: Source, there: Source | None) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 from bot.vocabulary import IngestReport, Listing, PartReport, Source
 from retrieval.editions import Edition, Editions
-from retrieval.ingesting import Parts, Sync, check_same_readers
+from retrieval.ingesting import Parts, Sync, check_same_readers, terms_of
 
 IntoLive = Callable[[str, Source, str], AbstractAsyncContextManager[tuple[Edition, Sync]]]
 """Opens the sync of a team's source into the live form, given what was learned of the source when it was listed."""
@@ -28,18 +28,18 @@ class PartReading:
 
     async def part(self, team_id: str, name: str, listing: Listing, page: str) -> PartReport | None:
         """Takes one part in; None when nobody needs it any more. Raises TellUser where it cannot be read here."""
-        source = await self._there(team_id, name, listing)
-        if source is None:
+        source = await self._there(team_id, name)
+        if source is None or source.address != listing.terms[0]:
             return None
         async with self._into_live(team_id, source, listing.knows) as (edition, sync):
             report = await sync.part(page) if edition.form.id == listing.form else None
-        there = await self._there(team_id, name, listing)
-        check_same_readers(source, there)
-        return report if there else None
+        check_same_readers(source, await self._find(team_id, name))
+        # Of a source that is for others now this part is right again; those that were read before are not.
+        return report if await self._as_listed(team_id, name, listing) else None
 
     async def tally(self, team_id: str, name: str, listing: Listing, parts: Parts) -> IngestReport | None:
         """Adds up what became of the parts; None as above."""
-        source = await self._there(team_id, name, listing)
+        source = await self._as_listed(team_id, name, listing)
         if source is None:
             return None
         async with self._into_live(team_id, source, listing.knows) as (edition, sync):
@@ -47,7 +47,7 @@ class PartReading:
 
     async def conclude(self, team_id: str, name: str, listing: Listing, report: IngestReport) -> bool:
         """Takes out what is gone, and remembers the source as synced; false when nobody needs that any more."""
-        source = await self._there(team_id, name, listing)
+        source = await self._as_listed(team_id, name, listing)
         if source is None:
             return False
         async with self._into_live(team_id, source, listing.knows) as (edition, sync):
@@ -56,10 +56,14 @@ class PartReading:
             await sync.conclude(edition.form.id, report)
             return await self._editions.is_live(edition)
 
-    async def _there(self, team_id: str, name: str, listing: Listing) -> Source | None:
-        """Gives the source as it is remembered, if it is still the one that was listed; of one that was removed
-        meanwhile nothing stays that a part brought."""
+    async def _as_listed(self, team_id: str, name: str, listing: Listing) -> Source | None:
+        """Gives the source if it still is where it was listed, and for the same readers."""
+        source = await self._there(team_id, name)
+        return source if source and terms_of(source) == listing.terms else None
+
+    async def _there(self, team_id: str, name: str) -> Source | None:
+        """Gives the source as it is remembered; of one that was removed meanwhile nothing stays that a part brought."""
         source = await self._find(team_id, name)
         if source is None:
             await (await self._editions.writing()).index.forget_source(team_id, name)
-        return source if source and source.address == listing.address else None
+        return source

@@ -355,6 +355,23 @@ async def test_a_source_that_is_elsewhere_now_is_listed_anew(bot: Bot, tmp_path:
     assert await bot.held() == {"100"}
 
 
+async def test_a_source_that_is_for_others_now_is_read_anew(bot: Bot) -> None:
+    """Parts that were read before the audience was narrowed must not stay for everybody."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    await bot.spreading.sync("docs")
+    current = await bot.rounds.current("docs")
+    assert current
+    await bot.library.parts.part(TEAM, "docs", current.listing, await bot.rounds.page(current, 0))
+    await bot.library.register(TEAM, bot.docs, audience="channel:C1")
+    async with bot.working() as logs:
+        await eventually(reported(logs))
+    question = Question(id="q", team_id=TEAM, text="text", readable=frozenset({"workspace"}))
+    assert (await bot.library.find(question, k=50)).hits == ()
+    inside = question.model_copy(update={"readable": frozenset({"channel:C1"})})
+    assert len((await bot.library.find(inside, k=50)).hits) == 23
+
+
 async def test_a_round_that_cannot_be_ended_is_given_up(bot: Bot, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a dead letter, and the next sync begins anew."""
     await bot.add()
