@@ -3,6 +3,8 @@ collection, and the alias says which one is live."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -39,23 +41,20 @@ class WeaviateForms:
 
     async def record(self, form: Form) -> None:
         await self.index(form).make()
-        async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
+        async with self._writing(form.id) as client:
             if not (await _recorded(client, form.id)).model:
                 await _describe(client, form)
 
     async def switch(self, form_id: str) -> None:
-        try:
-            async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
-                left = await _live(client)
-                if left and left != form_id:  # noted first: that the live form was once left does no harm
-                    noted = {"left_at": datetime.now(UTC)}
-                    await _describe(client, (await _recorded(client, left)).model_copy(update=noted))
-                await client.alias.update(alias_name=ALIAS, new_target_collection=passages_name(form_id))
-        except Absent as absent:
-            raise Broken(f"There is no form {form_id} to switch to: {absent}") from absent
+        async with self._writing(form_id) as client:
+            left = await _live(client)
+            if left and left != form_id:  # noted first: that the live form was once left does no harm
+                noted = {"left_at": datetime.now(UTC)}
+                await _describe(client, (await _recorded(client, left)).model_copy(update=noted))
+            await client.alias.update(alias_name=ALIAS, new_target_collection=passages_name(form_id))
 
     async def drop(self, form_id: str) -> None:
-        async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
+        async with self._writing(form_id) as client:
             if await _live(client) == form_id:
                 raise Broken(f"The form {form_id} is live: it cannot be dropped.")
             await client.collections.delete(passages_name(form_id))
@@ -68,7 +67,7 @@ class WeaviateForms:
             return sorted(await client.collections.use(SOURCES).tenants.get())
 
     async def is_searchable(self, form_id: str) -> bool:
-        async with self._connection.use(SEARCH_TIMEOUT_S, to_write=True) as client:
+        async with self._writing(form_id) as client:
             nodes = await client.cluster.nodes(collection=passages_name(form_id), output="verbose")
         return not any(shard.vector_queue_length for node in nodes for shard in node.shards or ())
 
@@ -77,6 +76,15 @@ class WeaviateForms:
 
     async def close(self) -> None:
         await self._connection.close()
+
+    @asynccontextmanager
+    async def _writing(self, form_id: str) -> AsyncIterator[WeaviateAsyncClient]:
+        """Lends the client for what needs a form that is there."""
+        try:
+            async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
+                yield client
+        except Absent as absent:
+            raise Broken(f"There is no form {form_id} in Weaviate: {absent}") from absent
 
 
 class _Lent(WeaviateIndex):

@@ -7,6 +7,7 @@ left alone for a while (`retrieval.breaker`), so that nobody waits for what will
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
@@ -29,7 +30,7 @@ PAUSE_S = 5
 _SOCKETS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 2_000))
 """Else a new client shares the sockets of the one before, and waits with it: two minutes after a long outage."""
 FORBIDDEN = "forbidden action"
-_ABSENT = ("tenant not found", "could not find class")
+_ABSENT = re.compile(r'tenant not found|could not find class|class ("\w+" )?not found')
 
 
 class Absent(Exception):
@@ -221,7 +222,7 @@ def _told(error: BaseException, line: _Line, within_s: float) -> FootnoteError |
     server, status = f"Weaviate at {line.address}", _status(error)
     if isinstance(error, WeaviateInvalidInputError):
         return Broken(f"Weaviate's client refused what we asked: {words}")
-    if any(sign in words for sign in _ABSENT):
+    if _ABSENT.search(words):
         return Absent(words)
     if status in (502, 503, 504):
         return _Outage(f"{server} does not answer: {words}")

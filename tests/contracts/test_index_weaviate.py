@@ -13,6 +13,7 @@ import pytest
 from bot.errors import Broken, LibraryUnavailable, TellUser
 from bot.settings import Settings
 from bot.vocabulary import Question
+from retrieval.forms import Form
 from retrieval.index import form_of
 from retrieval.index_weaviate import WeaviateIndex
 from retrieval.library import open_library
@@ -120,3 +121,19 @@ async def test_what_the_server_refuses_is_told_apart_from_what_it_took(
             assert "dimensions" in refused["odd"]
             assert set(await library.index.digests(library.team_id, "docs")) == {"first", "good"}
         assert "good" in await library.ids("good words")
+
+
+@pytest.mark.weaviate
+async def test_what_is_asked_of_a_form_that_was_dropped_is_broken(weaviate_kind: WeaviateKind) -> None:
+    """Whoever waits until it is searchable would else wait for what is not made any more, and so it is for a switch."""
+    forms = weaviate_kind.forms()
+    for name in ("one", "two"):
+        await forms.record(Form(id=name, model=name, dimensions=HashingEmbedder.dimensions))
+    assert await forms.is_searchable("two")
+    await forms.drop("two")
+    with pytest.raises(Broken, match="no form two"):
+        await forms.is_searchable("two")
+    with pytest.raises(Broken):
+        await forms.switch("two")
+    assert await forms.live() == "one"
+    await forms.close()
