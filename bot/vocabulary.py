@@ -112,6 +112,8 @@ class Passage(Frozen):
     """Its place in the document, from 0."""
     document_digest: str = ""
     """SHA-256 of the whole document that it was cut from."""
+    is_whole: bool = False
+    """Whether its section was not cut, so that nothing more of it stands around; false where that was not noted."""
 
 
 class Hit(Frozen):

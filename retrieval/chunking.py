@@ -45,7 +45,8 @@ class Chunker:
         for section in sections(document.text) or [Section((), document.text)]:
             headings = section.headings[1:] if section.headings[:1] == (document.title,) else section.headings
             path = SECTION_JOINT.join(headings)
-            for text in self._pieces(section.text.strip(), f"{document.title} {path}"):
+            pieces = self._pieces(section.text.strip(), f"{document.title} {path}")
+            for text in pieces:
                 content = sha256(f"{path}\n{text}".encode()).hexdigest()
                 seen[content] += 1
                 key = "\n".join((team_id, document.source, document.id, content, str(seen[content])))
@@ -62,6 +63,7 @@ class Chunker:
                         updated_at=document.updated_at,
                         position=len(passages),
                         document_digest=digest,
+                        is_whole=len(pieces) == 1,
                     )
                 )
         return passages

@@ -166,7 +166,7 @@ class Finder:
 
     async def _around(self, question: Question, hits: Sequence[Hit]) -> list[Passage]:
         """The passages before and after the best one in its section, of which the chunker made several."""
-        if not hits:
+        if not hits or hits[0].passage.is_whole:
             return []
         best, known = hits[0].passage, {hit.passage.id for hit in hits[:READ]}
         try:

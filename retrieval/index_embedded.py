@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS passages (
     n INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: how a reader knows what is new
     id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, document_id TEXT NOT NULL, document_digest TEXT NOT NULL,
     audience TEXT, title TEXT NOT NULL, section TEXT NOT NULL, url TEXT, text TEXT NOT NULL,
-    position INTEGER NOT NULL, updated_at TEXT, vector BLOB NOT NULL);
+    position INTEGER NOT NULL, updated_at TEXT, vector BLOB NOT NULL, is_whole INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS passages_of ON passages (source, document_id);
 CREATE TABLE IF NOT EXISTS documents (
     source TEXT NOT NULL, id TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (source, id)) WITHOUT ROWID;
@@ -51,8 +51,9 @@ CREATE TRIGGER IF NOT EXISTS passage_out AFTER DELETE ON passages BEGIN
 END;
 CREATE TABLE IF NOT EXISTS catalogue.sources (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
 """
+_LATER = "ALTER TABLE passages ADD COLUMN is_whole INTEGER NOT NULL DEFAULT 0"
 _FIELDS = ("id", "source", "document_id", "document_digest", "audience", "title", "section", "url", "text", "position",
-           "updated_at")  # fmt: skip
+           "updated_at", "is_whole")  # fmt: skip
 _COLUMNS = ", ".join(_FIELDS)
 
 
@@ -239,6 +240,8 @@ class EmbeddedIndex:
                 connection.execute(f"PRAGMA {database}.journal_mode = WAL")
                 connection.execute(f"PRAGMA {database}.synchronous = NORMAL")
             connection.executescript(_SCHEMA)
+            if "is_whole" not in {row[1] for row in connection.execute("PRAGMA table_info(passages)")}:
+                connection.execute(_LATER)  # an earlier release made the file
             self._connections[team_id, is_writing] = connection
         return connection
 

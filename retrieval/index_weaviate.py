@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4, uuid5
 
@@ -93,7 +92,6 @@ class WeaviateIndex:
                     filters=_where(query, shown),
                     limit=k,
                     include_vector=True,  # hybrid gives neither distance nor certainty
-                    return_properties=list(RETURNED),
                     return_metadata=MetadataQuery(score=True),
                 )
         except Absent:
@@ -118,7 +116,6 @@ class WeaviateIndex:
                     sort=Sort.by_property("position"),
                     offset=first,
                     limit=passage.position + reach + 1 - first,
-                    return_properties=list(RETURNED),
                 )
         except Absent:
             return []
@@ -244,10 +241,9 @@ class WeaviateIndex:
             async with self._connection.use(SEARCH_TIMEOUT_S) as client:
                 passages = self._passages(client, team_id)
                 # Ids are hashes: what comes after any one of them is as good as drawn by chance.
-                fetch = partial(passages.query.fetch_objects, return_properties=list(RETURNED))
-                found = list((await fetch(limit=most, after=uuid4())).objects)
+                found = list((await passages.query.fetch_objects(limit=most, after=uuid4())).objects)
                 if len(found) < most:
-                    found += (await fetch(limit=most)).objects
+                    found += (await passages.query.fetch_objects(limit=most)).objects
         except Absent:
             return []
         return list({str(one.uuid): _passage(one) for one in found}.values())[:most]
@@ -422,5 +418,5 @@ def _hit(found: Any, query: Query) -> Hit:
 
 
 def _passage(found: Any) -> Passage:
-    fields = {name: value for name, value in found.properties.items() if value is not None}
+    fields = {name: value for name in RETURNED if (value := found.properties.get(name)) is not None}
     return Passage(id=fields.pop("passage_id"), **fields)

@@ -22,8 +22,10 @@ SEARCHED = ("title", "section", "text", "identifiers")
 """The properties whose words count."""
 RETURNED = (
     "passage_id", "document_id", "source", "title", "section", "url", "text", "audience", "updated_at", "position",
-    "document_digest",
+    "document_digest", "is_whole",
 )  # fmt: skip
+"""The properties of a passage. A collection that an earlier release made may lack the last ones: none is asked for by
+name, and they are added before the first write."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,23 @@ async def create(client: WeaviateAsyncClient, form: str, keeping: Keeping = Keep
                     ) from error
                 if "already exists" not in str(error):  # another process was faster
                     raise
+        elif name == passages_name(form):
+            await _complete(client, name, properties)
     if not await client.alias.exists(alias_name=ALIAS):
         with suppress(UnexpectedStatusCodeError):
             await client.alias.create(alias_name=ALIAS, target_collection=passages_name(form))
+
+
+async def _complete(client: WeaviateAsyncClient, name: str, properties: list[Property]) -> None:
+    """Adds to a collection what it lacks."""
+    from weaviate.exceptions import UnexpectedStatusCodeError
+
+    collection = client.collections.use(name)
+    held = {each.name for each in (await collection.config.get(simple=True)).properties}
+    for each in properties:
+        if each.name not in held:
+            with suppress(UnexpectedStatusCodeError):  # another process was faster
+                await collection.config.add_property(each)
 
 
 async def _create(
@@ -112,6 +128,7 @@ def _passages() -> list[Property]:
         *(_stored(name) for name in ("passage_id", "url")),
         Property(name="position", data_type=DataType.INT, index_filterable=False),
         Property(name="updated_at", data_type=DataType.DATE, index_filterable=False),
+        Property(name="is_whole", data_type=DataType.BOOL, index_filterable=False),
     ]
 
 

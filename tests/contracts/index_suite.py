@@ -99,6 +99,12 @@ class EmbeddedKind:
 
         await asyncio.to_thread(update)
 
+    async def make_earlier(self, team_id: str, form: str) -> None:
+        """Takes from what is stored what earlier releases did not note."""
+        connection = sqlite3.connect(self.folder / team_id / f"{form}.sqlite3")
+        connection.execute("ALTER TABLE passages DROP COLUMN is_whole")
+        connection.close()
+
     async def clean(self) -> None:
         """Nothing to do: the folder is the test's own."""
 
@@ -132,6 +138,22 @@ class WeaviateKind:
             for found in (await rows.query.fetch_objects(filters=there, include_vector=True)).objects:
                 left = {name: value for name, value in found.properties.items() if name != "audience"}
                 await rows.data.replace(found.uuid, left, vector=found.vector["default"])
+        await connection.close()
+
+    async def make_earlier(self, team_id: str, form: str) -> None:
+        """Takes from what is stored what earlier releases did not note."""
+        connection = self.connection()
+        async with connection.use(60) as client:
+            name = f"Passages_{form}"
+            stored = client.collections.use(name).with_tenant(team_id)
+            held = (await stored.query.fetch_objects(include_vector=True)).objects
+            config = await client.collections.use(name).config.get()
+            config.properties = [each for each in config.properties if each.name != "is_whole"]
+            await client.collections.delete(name)
+            await client.collections.create_from_config(config)
+            for found in held:
+                left = {name: value for name, value in found.properties.items() if name != "is_whole"}
+                await stored.data.insert(left, uuid=found.uuid, vector=found.vector["default"])
         await connection.close()
 
     async def clean(self) -> None:

@@ -94,6 +94,23 @@ async def test_nobody_reads_around_a_passage_what_they_may_not_read(library: She
     assert await around(library.team_id, first, 1, frozenset({"group:G1"})) == []
 
 
+async def test_what_an_earlier_release_stored_is_read_and_added_to(index_kind: Kind) -> None:
+    """Of it nobody knows whether its section is whole; of what is stored now it is known."""
+    async with shelf(index_kind, new_team()) as before:
+        old = await before.put("old", "Old words.")
+        assert (await before.find("words"))[0].passage == old.passages[0]
+    await index_kind.make_earlier(before.team_id, form_of(before.embedder.id, "test"))
+    async with shelf(index_kind, before.team_id) as library:
+        (found,) = await library.find("words")
+        assert found.passage == old.passages[0].model_copy(update={"is_whole": False})
+        new = await library.put("new", "New words.")
+        assert new.passages[0].is_whole
+        assert {hit.passage.id: hit.passage.is_whole for hit in await library.find("words")} == {
+            old.passages[0].id: False,
+            new.passages[0].id: True,
+        }
+
+
 async def test_a_search_can_be_by_meaning_or_by_words_alone(library: Shelf) -> None:
     """What is found then is ranked by its vector alone, or by its words alone."""
     near = await library.put("near", "Something else.")

@@ -68,6 +68,14 @@ def test_no_passage_is_longer_than_the_model_reads() -> None:
             assert len(each.text) <= 20 * (PASSAGE_TOKENS + 1)
 
 
+def test_a_passage_knows_whether_its_section_was_cut() -> None:
+    """Around one that is its whole section nothing more of it has to be looked for."""
+    passages = cut(f"## Short\n\nOne.\n\n## Long\n\n{PROSE}\n\n{PROSE}\n\n{PROSE}\n\n## Short too\n\nTwo.")
+    assert len(passages) > 3
+    assert {each.section for each in passages if each.is_whole} == {"Short", "Short too"}
+    assert {each.section for each in passages if not each.is_whole} == {"Long"}
+
+
 def test_an_edit_elsewhere_leaves_an_id_alone() -> None:
     """A paragraph put in at the top changes no id of the sections below it; changed words change theirs."""
     before = {each.section: each.id for each in cut("Top.\n\n## A\n\nText a.\n\n## B\n\nText b.")}

@@ -120,6 +120,20 @@ async def test_what_stands_around_the_best_passage_is_read_with_it(library: Libr
     assert (await ask(library, "how long is the audit log kept")).around == ()
 
 
+async def test_nothing_is_read_around_a_passage_that_is_its_whole_section(
+    library: Library, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be a call to the index on most answers, for nothing."""
+
+    async def unwanted(*_: object) -> list[Passage]:
+        raise AssertionError("there is nothing around it")
+
+    await library.ingest(LOCAL_TEAM, docs)
+    monkeypatch.setattr(EmbeddedIndex, "around", unwanted)
+    found = await ask(library, "how long is the audit log kept")
+    assert found.hits[0].passage.is_whole and found.around == ()
+
+
 async def test_what_stands_around_a_passage_obeys_the_audience(library: Library, docs: Path) -> None:
     """Nobody reads around what they may not read."""
     await library.ingest(LOCAL_TEAM, docs, audience="group:G1")
