@@ -61,8 +61,11 @@ class Reembedding:
         problems: list[str] = []
         if live.id != self._new.form.id:
             async with self._index_of(live) as old:
-                marks = await self._bring_level(old, progress)
-                problems = [*await self._lacking(old), *await self._unfound()]
+                marks = await self._bring_level(old, await self._places(), progress)
+                unfound = await self._unfound()
+                if changed := await self._changed(old, marks):  # while the store was indexing what it has
+                    marks = await self._bring_level(old, changed, progress)
+                problems = [*await self._lacking(old), *unfound]
                 if (now := await self._live()).id != live.id:
                     problems = [f"Meanwhile another form went live, {now.id}: embed again."]
                 elif not problems or incomplete:
@@ -70,6 +73,9 @@ class Reembedding:
                     self._editions.look_again()
                     log.info("library_switched", form=self._new.form.id, model=self._new.form.model, before=live.id)
                     await self._settle(old, marks)
+        elif (before := form_before(await forms.all(), live.id)) and await self._is_unsettled():
+            async with self._index_of(before) as old:  # a run was ended right after its switch
+                await self._settle(old, {})
         return Reembedded(
             form=self._new.form.id,
             model=self._new.form.model,
@@ -119,10 +125,11 @@ class Reembedding:
             await self._status_of(form, state) for _, state, form in sorted(order, key=lambda one: (one[0], one[2].id))
         ]
 
-    async def _bring_level(self, old: Index, progress: Progress | None) -> dict[Place, str]:
-        """Reads all sources into the new form until it holds what the live one holds, which is kept fresh meanwhile.
-        Gives a mark of what that was, by source."""
-        places = await self._places()
+    async def _bring_level(
+        self, old: Index, places: list[tuple[str, Source]], progress: Progress | None
+    ) -> dict[Place, str]:
+        """Reads sources into the new form until it holds what the live one holds, which is kept fresh meanwhile.
+        Gives a mark of what that was, by source, for all of them."""
         for _ in range(ROUNDS):
             for number, (team_id, source) in enumerate(places, start=1):
                 await self._bring(team_id, source, _named(progress, source.name, number, len(places)))
@@ -200,19 +207,31 @@ class Reembedding:
     async def _settle(self, old: Index, marks: dict[Place, str]) -> None:
         """Brings over what was synced into the old form at the last moment, takes out of that what is outdated in it,
         and remembers how much of each source there is now."""
+        for team_id, source in await self._changed(old, marks):
+            try:
+                await self._read(self._new, team_id, source, None)
+            except TellUser as error:
+                log.warning("source_not_read", team=team_id, source=source.name, cause=without_secrets(str(error)))
         for team_id, source in await self._places():
             there = await self._digests(old, team_id, source)
-            if marks.get((team_id, source.name)) != _mark(there):
-                try:
-                    await self._read(self._new, team_id, source, None)
-                except TellUser as error:
-                    log.warning("source_not_read", team=team_id, source=source.name, cause=without_secrets(str(error)))
             await old.remove(team_id, source.name, outdated(there, await self._digests(None, team_id, source)))
             documents, passages = await self._new.index.count(team_id, source.name)
             now = {"form": self._new.form.id, "documents": documents, "passages": passages}
             for latest in await self._new.index.sources(team_id):
                 if latest.name == source.name:
                     await self._new.index.save_source(team_id, latest.model_copy(update=now))
+
+    async def _changed(self, old: Index, marks: dict[Place, str]) -> list[tuple[str, Source]]:
+        """Gives the sources of which the old form holds something else now than when it was marked."""
+        return [
+            (team_id, source)
+            for team_id, source in await self._places()
+            if marks.get((team_id, source.name)) != _mark(await self._digests(old, team_id, source))
+        ]
+
+    async def _is_unsettled(self) -> bool:
+        """Whether a source was last synced into another form than the live one, which is the new one."""
+        return any(source.form not in ("", self._new.form.id) for _, source in await self._places())
 
     async def _places(self) -> list[tuple[str, Source]]:
         teams = await self._editions.forms.teams()

@@ -497,6 +497,60 @@ async def test_a_re_embedding_switches_nothing_when_another_one_was_faster(
     assert await store.live() == form("wide")
 
 
+async def test_what_is_synced_while_the_store_indexes_is_read_before_the_switch(
+    opened: Open, store: Forms, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may take half an hour to index what it was given: when the new form goes live it holds what the live one
+    holds then, not what that held before the wait."""
+    team_id, running = new_team(), opened("small")
+    await running.ingest(team_id, pages.file)
+    at_the_switch: list[set[str]] = []
+    switch = store.switch
+
+    async def changed_meanwhile(form_id: str) -> bool:
+        pages.change(p3="Page 3 is about plums.")
+        await running.sync(team_id, "docs.jsonl")
+        return True
+
+    async def looked_at_first(form_id: str) -> None:
+        indexes = [store.index(Form.made_by(model(name), name)) for name in ("small", "wide")]
+        at_the_switch.extend([set((await index.digests(team_id, "docs.jsonl")).items()) for index in indexes])
+        await switch(form_id)
+
+    monkeypatch.setattr(store, "is_searchable", changed_meanwhile)
+    monkeypatch.setattr(store, "switch", looked_at_first)
+    report = await opened("wide", forms=store).reembed()
+    assert (report.is_live, report.problems) == (True, ())
+    assert len(at_the_switch[0]) == PAGES and at_the_switch[0] == at_the_switch[1]
+
+
+async def test_a_re_embedding_that_is_ended_right_after_its_switch_is_completed_by_the_next(
+    opened: Open, store: Forms, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was synced into the old form at the last moment is brought over, and the sources are noted with the form
+    that they are in now."""
+    team_id, running = new_team(), opened("small")
+    await running.ingest(team_id, pages.file)
+    switch = store.switch
+
+    async def ended_after(form_id: str) -> None:
+        pages.change(p3="Page 3 is about plums.")
+        await running.sync(team_id, "docs.jsonl")
+        await switch(form_id)
+        raise KeyError("killed")
+
+    monkeypatch.setattr(store, "switch", ended_after)
+    with pytest.raises(KeyError):
+        await opened("wide", forms=store).reembed()
+    assert await store.live() == form("wide")
+    later = opened("wide")
+    assert "Page 3 is about plums." not in await texts(later, team_id, "plums")
+    assert (await later.reembed()).is_live
+    assert (await texts(later, team_id, "plums"))[0] == "Page 3 is about plums."
+    (source,) = await later.sources(team_id)
+    assert (source.form, source.documents) == (form("wide"), PAGES)
+
+
 async def test_there_is_nothing_to_go_back_to_at_first(opened: Open, pages: Pages) -> None:
     """The first form has none before it, and is not embedded anew by its own model."""
     team_id, library = new_team(), opened("small")
