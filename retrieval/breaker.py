@@ -7,19 +7,21 @@ everybody through at once when it looks again, and takes an asker who went away 
 
 from __future__ import annotations
 
+import threading
 import time
 
 from bot.log import log
 
 
 class Breaker:
-    """For one server; who calls it asks first, and tells afterwards how it went."""
+    """For one server; who calls it, from whatever thread, asks first, and tells afterwards how it went."""
 
     def __init__(self, server: str, failures: int, pause_s: float) -> None:
         self._server, self._most, self._pause_s = server, failures, pause_s
         self._failures = 0
         self._opened_at = self._look_at = 0.0
         self._reason = ""
+        self._lock = threading.Lock()
 
     @property
     def is_open(self) -> bool:
@@ -35,17 +37,20 @@ class Breaker:
         now = time.monotonic()
         if not self.is_open:
             return ""
-        if now < self._look_at:
-            return f"{self._server} is left alone for {self._look_at - now:.1f} s more: {self._reason}"
-        self._look_at = now + self._pause_s
+        with self._lock:
+            if now < self._look_at:
+                return f"{self._server} is left alone for {self._look_at - now:.1f} s more: {self._reason}"
+            self._look_at = now + self._pause_s
         return ""
 
     def failed(self, reason: str) -> None:
         """Notes that a call did not reach the server, or had no answer in time."""
-        self._failures += 1
-        self._reason = reason
-        self._look_at = time.monotonic() + self._pause_s
-        if self._failures == self._most:
+        with self._lock:
+            self._failures += 1
+            self._reason = reason
+            self._look_at = time.monotonic() + self._pause_s
+            is_enough = self._failures == self._most
+        if is_enough:
             self._opened_at = time.monotonic()
             log.warning("server_left_alone", server=self._server, error=reason, looks_every_s=self._pause_s)
 

@@ -48,6 +48,8 @@ class Embedder(Protocol):
     max_tokens: int
     stretch: float
     """What makes its cosines mean what MiniLM's do: 1 - cosine is that many times too small; see `Query.certainty`."""
+    is_remote: bool
+    """Whether it waits for a server instead of computing: then many questions may be embedded at once."""
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """Gives one row per text: float32, (texts, dimensions), each of length 1."""
@@ -102,6 +104,7 @@ class MiniLM:
     dimensions = 384
     max_tokens = MAX_TOKENS
     stretch = 1.0
+    is_remote = False
 
     def __init__(
         self,

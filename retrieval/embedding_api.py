@@ -1,7 +1,8 @@
 """A model behind any server that speaks OpenAI's API for embeddings: OpenAI, Azure, vLLM, llama.cpp, Text Embeddings
 Inference, Ollama. Requests are small enough for all of them, several run at once, and what does not last is tried again
 within a bound. What comes back is checked, for an index takes every vector for true: one per text, in the order of the
-texts, finite, and as long as the others.
+texts, finite, and as long as the others. A server that does not answer is left alone for a while, so that not every
+asker waits for what will not come.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot.errors import Broken, LibraryUnavailable, RequestRefused
+from bot.errors import Broken, FootnoteError, LibraryUnavailable, RequestRefused
 from bot.settings import Settings
+from retrieval.breaker import Breaker
 from retrieval.embedding import MiniLM, Remembered, whole
 from retrieval.families import NONE, Prompts, prompts_of, stretch_of
 
@@ -34,6 +36,10 @@ _CONNECT_TIMEOUT_S = 2.0
 _ATTEMPTS_FOR_A_QUESTION = 2
 _ATTEMPTS_FOR_PASSAGES = 6
 _LONGEST_WAIT_S = {_ATTEMPTS_FOR_A_QUESTION: 2.0, _ATTEMPTS_FOR_PASSAGES: 60.0}
+_FAILURES = 3
+"""Questions in a row that had no answer, after which the server is left alone."""
+_PAUSE_S = 5.0
+"""Between two looks whether it is back."""
 _SHORTEST = 100
 """Characters of a text that is refused even so: then it is not for its length."""
 _PASSING = frozenset({408, 409, 425, 429})
@@ -48,11 +54,13 @@ class ApiEmbedder:
     """The model of a name at a server. Nothing is asked before the first text."""
 
     max_tokens = MAX_TOKENS
+    is_remote = True
 
     def __init__(self, client: OpenAI, model: str, dimensions: int, prompts: Prompts = NONE) -> None:
         self.dimensions, self.prompts, self.stretch = dimensions, prompts, stretch_of(model)
         self.id = f"{model}/api/{dimensions}/{prompts.query!r}/{prompts.passage!r}"
         self._client, self._model = client, model
+        self._breaker = Breaker("the embedding server", _FAILURES, _PAUSE_S)
         self._requests = ThreadPoolExecutor(AT_ONCE, "embedding-api")
         # MiniLM's tokenizer, which the core has, stands for the unknown one: of most texts it makes more tokens.
         self._tokenizer = MiniLM()
@@ -71,7 +79,18 @@ class ApiEmbedder:
         return vectors
 
     def _embed_query(self, text: str) -> Vectors:
-        vector: Vectors = self._embed_in_parts([self._cut(self.prompts.query, text)], _ATTEMPTS_FOR_A_QUESTION)[0]
+        if reason := self._breaker.turned_away():
+            raise LibraryUnavailable(reason)
+        try:
+            vectors = self._embed_in_parts([self._cut(self.prompts.query, text)], _ATTEMPTS_FOR_A_QUESTION)
+        except _Silent as error:
+            self._breaker.failed(str(error))
+            raise
+        except FootnoteError:
+            self._breaker.answered()
+            raise
+        self._breaker.answered()
+        vector: Vectors = vectors[0]
         return vector
 
     def _embed_in_parts(self, texts: list[str], attempts: int = _ATTEMPTS_FOR_PASSAGES) -> Vectors:
@@ -179,6 +198,10 @@ class _Busy(LibraryUnavailable):
         self.wait_s = wait_s
 
 
+class _Silent(LibraryUnavailable):
+    """The server was not reached, or had no answer in time."""
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     """Turns what the client raises into our errors."""
@@ -189,9 +212,9 @@ def _translated() -> Iterator[None]:
     except openai.APIStatusError as error:
         raise _by_status(error) from error
     except openai.APITimeoutError as error:
-        raise LibraryUnavailable("the embedding server did not answer in time") from error
+        raise _Silent("the embedding server did not answer in time") from error
     except openai.APIConnectionError as error:
-        raise LibraryUnavailable("the embedding server cannot be reached, or hung up") from error
+        raise _Silent("the embedding server cannot be reached, or hung up") from error
     except openai.OpenAIError as error:
         raise LibraryUnavailable(f"the embedding server reports an error: {str(error)[:200]}") from error
     except (ValueError, TypeError, AttributeError) as error:

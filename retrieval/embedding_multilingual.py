@@ -35,6 +35,7 @@ class MultilingualE5:
 
     dimensions = 384
     max_tokens = MAX_TOKENS
+    is_remote = False
 
     def __init__(self) -> None:
         self.prompts, self.stretch = family_of(NAME), stretch_of(NAME)

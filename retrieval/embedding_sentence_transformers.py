@@ -27,6 +27,8 @@ _HOW = {"batch_size": BATCH, "normalize_embeddings": True, "convert_to_numpy": T
 class SentenceTransformerEmbedder:
     """A model of the sentence-transformers package. Loads when it is made, for only the model knows its dimensions."""
 
+    is_remote = False
+
     def __init__(self, settings: Settings) -> None:
         name = settings.embedding_model
         if find_spec("sentence_transformers") is None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from bot.calibration import Calibration, Signs, calibration_file, load_calibration
 from bot.errors import FootnoteError
@@ -39,7 +39,8 @@ from retrieval.syncing import Syncing
 if TYPE_CHECKING:
     from retrieval.embedding import Vectors
 
-Result = TypeVar("Result")
+_WAITING_AT_ONCE = 32
+"""Questions that wait for an embedding server at a time; to wait takes no core."""
 
 
 class Library(Syncing):
@@ -67,6 +68,7 @@ class Library(Syncing):
         super().__init__(editions, index, access)
         self._embedder, self._threshold = embedder, threshold
         self._asking = ThreadPoolExecutor(os.cpu_count() or 1, "library-asking")
+        self._waiting = ThreadPoolExecutor(_WAITING_AT_ONCE, "library-waiting")
         self._finders: dict[str, Finder] = {}
 
     async def find(
@@ -130,7 +132,8 @@ class Library(Syncing):
     async def question_vector(self, text: str) -> Vectors:
         """Gives a question's place in the vector space of EMBEDDING_MODEL, whatever is live: float32, (dimensions,), of
         length 1."""
-        return await self._compute(self._embedder.embed_query, text)
+        threads = self._threads_of(self._embedder)
+        return await asyncio.get_running_loop().run_in_executor(threads, self._embedder.embed_query, text)
 
     async def status(self, team_id: str) -> LibraryStatus:
         """Says how a team's library stands; not ready when the index does not answer."""
@@ -174,7 +177,7 @@ class Library(Syncing):
 
     async def close(self) -> None:
         """Lets go of the index and the threads."""
-        for threads in (self._asking, self._ingesting):
+        for threads in (self._asking, self._waiting, self._ingesting):
             threads.shutdown(wait=False, cancel_futures=True)
         await self._editions.close()
 
@@ -185,12 +188,16 @@ class Library(Syncing):
         id = edition.form.id
         if id not in self._finders:
             self._finders[id] = Finder(
-                edition.index, edition.embedder, self._asking, self._threshold, edition.calibration
+                edition.index,
+                edition.embedder,
+                self._threads_of(edition.embedder),
+                self._threshold,
+                edition.calibration,
             )
         return self._finders[id]
 
-    async def _compute(self, work: Callable[..., Result], *arguments: object) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._asking, work, *arguments)
+    def _threads_of(self, embedder: Embedder) -> ThreadPoolExecutor:
+        return self._waiting if embedder.is_remote else self._asking
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ class HashingEmbedder:
     dimensions = 64
     max_tokens = 256
     stretch = 1.0
+    is_remote = False
 
     def __init__(self, version: str = "1", dimensions: int = dimensions) -> None:
         self.id, self.dimensions = f"hashing/{version}", dimensions

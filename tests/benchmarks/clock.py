@@ -19,7 +19,7 @@ class TimedEmbedder:
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
         self.id, self.dimensions, self.max_tokens = embedder.id, embedder.dimensions, embedder.max_tokens
-        self.stretch = embedder.stretch
+        self.stretch, self.is_remote = embedder.stretch, embedder.is_remote
         self.count_tokens = embedder.count_tokens
         self.question_ms = self.passages_ms = 0.0
 

@@ -3,9 +3,11 @@ of the texts however they arrive, bounded requests, and an error that says what 
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from retrieval import embedding_api
 from retrieval.embedding import Embedder, open_embedder
 from retrieval.embedding_api import AT_ONCE, BATCH, MAX_TOKENS, ApiEmbedder
 from retrieval.families import Prompts
+from retrieval.index_embedded import EmbeddedIndex
+from retrieval.library import Library
 from tests.embedding_server import EmbeddingServer, garbage, refused, rows
 
 TEXTS = [f"page {number} about {'keys and tokens ' * (number % 7)}" for number in range(150)]
@@ -114,6 +118,51 @@ def test_a_server_that_never_answers_is_given_up(
     with pytest.raises(LibraryUnavailable, match="in time"):
         embedder.embed_query("x")
     assert len(server.requests) == 2
+
+
+async def test_no_question_waits_for_the_others_to_be_embedded(
+    server: EmbeddingServer, embedder: Embedder, tmp_path: Path
+) -> None:
+    """A server that is slow is waited for by all at once, however few cores there are."""
+    index = EmbeddedIndex(tmp_path / "index", "form", embedder.dimensions, alpha=0.7)
+    library = Library(index, embedder, "form", 0.75, "hashing")
+    server.answering.clear()
+    texts = TEXTS[:16]
+    asking = asyncio.gather(*(library.question_vector(text) for text in texts))
+    await asyncio.to_thread(wait_until, lambda: len(server.requests) == len(texts))
+    server.answering.set()
+    assert np.allclose(await asking, right(server, texts), atol=1e-5)
+    await library.close()
+
+
+def test_a_server_that_does_not_answer_is_left_alone_for_a_while(
+    server: EmbeddingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After three questions in vain the next ones are told so at once; then one looks, and finds it back."""
+    monkeypatch.setattr(embedding_api, "_TIMEOUT_S", 0.1)
+    now = [1_000.0]
+    monkeypatch.setattr("retrieval.breaker.time", SimpleNamespace(monotonic=lambda: now[0]))
+    embedder = embedder_at(server, tmp_path, embedding_dimensions=64)
+    server.answering.clear()
+    for number in range(3):
+        with pytest.raises(LibraryUnavailable, match="in time"):
+            embedder.embed_query(f"question {number}")
+    requests = len(server.requests)
+    with pytest.raises(LibraryUnavailable, match=r"left alone .* in time"):
+        embedder.embed_query("one more")
+    assert len(server.requests) == requests
+    server.answering.set()
+    now[0] += 5
+    assert np.allclose(embedder.embed_query("one more"), right(server, ["one more"])[0], atol=1e-5)
+
+
+def test_a_server_that_says_no_is_still_asked(server: EmbeddingServer, embedder: Embedder) -> None:
+    """A question that is refused, or that it has no time for, says nothing about the next one."""
+    server.faults.extend([refused(401), refused(503), refused(503), refused(401), refused(429, retry_after="60")] * 2)
+    for number in range(8):
+        with pytest.raises((Broken, LibraryUnavailable), match="answered"):
+            embedder.embed_query(f"question {number}")
+    embedder.embed_query("one more")
 
 
 def test_what_passes_is_tried_again(server: EmbeddingServer, embedder: Embedder) -> None:
