@@ -57,8 +57,12 @@ class Sync:
         embedder: Embedder,
         cores: Executor,
         stamps: Stamps | None = None,
+        before: tuple[str, ...] | None = None,
     ) -> None:
+        """`before` are the terms by which it is remembered as this begins: its own if none are given, () where it is
+        new."""
         self._team_id, self._source, self._reader = team_id, source, reader
+        self._before = terms_of(source) if before is None else before
         self._index, self._embedder, self._cores = index, embedder, cores
         self._stamps = stamps or Stamps()
 
@@ -167,18 +171,22 @@ class Sync:
         return await asyncio.get_running_loop().run_in_executor(self._cores, work, *arguments)
 
     async def _remember(self, form: str, report: IngestReport) -> None:
-        """Remembers the source as synced; what an operator did to it meanwhile stands."""
+        """Remembers the source as synced; what an operator did to it meanwhile stands. Raises TryAgain where it is to
+        be read by other terms now, or was read by its old ones while this moved it."""
         name = self._source.name
         there = {source.name: source for source in await self._index.sources(self._team_id)}.get(name)
-        if self._source.synced_at and there is None:
+        if there is None and self._before:
             await self._index.forget_source(self._team_id, name)
             return
-        check_same_readers(self._source, there)
+        if there and (now := terms_of(there)) != terms_of(self._source):
+            check_same_readers(self._source, there)
+            if now != self._before or there.synced_at != self._source.synced_at:
+                raise TryAgain(f"{name} was changed or read while it was read from elsewhere: it is read again.")
         documents, passages = await self._index.count(self._team_id, name)
-        now = {"synced_at": datetime.now(UTC), "documents": documents, "passages": passages, "form": form}
-        now["last_report"] = LastReport.of(report)
+        synced = {"synced_at": datetime.now(UTC), "documents": documents, "passages": passages, "form": form}
+        synced["last_report"] = LastReport.of(report)
         schedule = {"every_s": there.every_s} if there else {}
-        await self._index.save_source(self._team_id, self._source.model_copy(update=now | schedule))
+        await self._index.save_source(self._team_id, self._source.model_copy(update=synced | schedule))
 
 
 def terms_of(source: Source) -> tuple[str, ...]:

@@ -33,9 +33,10 @@ class PartReading:
             return None
         async with self._into_live(team_id, source, listing.knows) as (edition, sync):
             report = await sync.part(page) if edition.form.id == listing.form else None
-        check_same_readers(source, await self._find(team_id, name))
+        there = await self._there(team_id, name)
+        check_same_readers(source, there)
         # Of a source that is for others now this part is right again; those that were read before are not.
-        return report if await self._as_listed(team_id, name, listing) else None
+        return report if there and terms_of(there) == listing.terms else None
 
     async def tally(self, team_id: str, name: str, listing: Listing, parts: Parts) -> IngestReport | None:
         """Adds up what became of the parts; None as above."""

@@ -19,7 +19,7 @@ from bot.vocabulary import IngestReport, LastReport, Listing, Source, SourceFail
 from retrieval.editions import Edition, Editions
 from retrieval.forms import Everywhere, FormLeft
 from retrieval.index import Index
-from retrieval.ingesting import Progress, Sync
+from retrieval.ingesting import Progress, Sync, terms_of
 from retrieval.parts import PartReading
 from retrieval.reading import READING, Reader, check_audience
 from retrieval.sources import Access, address_of, name_of, open_origin
@@ -57,7 +57,8 @@ class Syncing:
         if before:  # first, so that a sync that fails is not due again at once, and one that runs sees for whom it is
             await self._remember(team_id, before.model_copy(update={**now, "audience": told.audience}))
         async with self._noting_failure(team_id, told.name):
-            return await self._read_into_live(team_id, told.model_copy(update=now), progress)
+            terms = terms_of(before.model_copy(update={"audience": told.audience})) if before else ()
+            return await self._read_into_live(team_id, told.model_copy(update=now), progress, terms)
 
     async def register(
         self,
@@ -167,28 +168,32 @@ class Syncing:
         """Remembers a source, through the live form: EMBEDDING_MODEL's need not be there."""
         await (await self._editions.live_index()).save_source(team_id, source)
 
-    async def _read_into_live(self, team_id: str, source: Source, progress: Progress | None) -> IngestReport:
+    async def _read_into_live(
+        self, team_id: str, source: Source, progress: Progress | None, before: tuple[str, ...] | None = None
+    ) -> IngestReport:
         """Syncs a source into the live form, again when another one went live meanwhile; what the sync changes leaves
         the other forms. Raises TellUser when it cannot be read, or the live form not be opened, here."""
         first: IngestReport | None = None
         while True:
             try:
-                async with self._into_live(team_id, source) as (edition, sync):
+                async with self._into_live(team_id, source, before=before) as (edition, sync):
                     report = await sync.run(edition.form.id, progress)
             except FormLeft:
                 continue
-            first = first or report
+            first, before = first or report, None
             if await self._editions.is_live(edition):
                 return first
 
     @asynccontextmanager
-    async def _into_live(self, team_id: str, source: Source, knows: str = "") -> AsyncIterator[tuple[Edition, Sync]]:
+    async def _into_live(
+        self, team_id: str, source: Source, knows: str = "", before: tuple[str, ...] | None = None
+    ) -> AsyncIterator[tuple[Edition, Sync]]:
         """Opens the sync of a source into the live form."""
         edition = await self._editions.writing()
         others, was_left = await self._editions.others(edition), partial(self._editions.was_left, edition)
         everywhere = Everywhere(edition.index, others, was_left)
         try:
-            async with self._syncing(replace(edition, index=everywhere), team_id, source, knows) as sync:
+            async with self._syncing(replace(edition, index=everywhere), team_id, source, knows, before) as sync:
                 yield edition, sync
         finally:
             await everywhere.close()
@@ -201,13 +206,20 @@ class Syncing:
             return await sync.run(edition.form.id, progress)
 
     @asynccontextmanager
-    async def _syncing(self, edition: Edition, team_id: str, source: Source, knows: str = "") -> AsyncIterator[Sync]:
+    async def _syncing(
+        self,
+        edition: Edition,
+        team_id: str,
+        source: Source,
+        knows: str = "",
+        before: tuple[str, ...] | None = None,
+    ) -> AsyncIterator[Sync]:
         origin = await asyncio.to_thread(open_origin, source.address, self._access, knows)
         with closing(origin):
             reader = Reader(origin, source.name, source.audience, source.base_url)
             terms = "\n".join((READING, source.address, source.audience, source.base_url or ""))
             stamps = Stamps(stamps_file(self._access.stamps, team_id, source.name), terms)
-            yield Sync(team_id, source, reader, edition.index, edition.embedder, self._ingesting, stamps)
+            yield Sync(team_id, source, reader, edition.index, edition.embedder, self._ingesting, stamps, before)
 
 
 def _name_for(address: str, known: dict[str, Source]) -> str:
