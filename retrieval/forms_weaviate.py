@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bot.errors import Broken
 from retrieval.forms import Form
-from retrieval.index_weaviate import SEARCH_TIMEOUT_S, WRITE_TIMEOUT_S, WeaviateIndex
+from retrieval.index_weaviate import COUNT_TIMEOUT_S, SEARCH_TIMEOUT_S, WRITE_TIMEOUT_S, WeaviateIndex
 from retrieval.weaviate_connection import Absent, Connection
 from retrieval.weaviate_schema import ALIAS, PASSAGES, SOURCES, documents_name, passages_name
 
@@ -61,7 +61,7 @@ class WeaviateForms:
             await client.collections.delete(documents_name(form_id))
 
     async def teams(self) -> list[str]:
-        async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+        async with self._connection.use(COUNT_TIMEOUT_S) as client:
             if not await client.collections.exists(SOURCES):
                 return []
             return sorted(await client.collections.use(SOURCES).tenants.get())

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from weaviate.collections import CollectionAsync
 
 SEARCH_TIMEOUT_S = 5
+COUNT_TIMEOUT_S = 30
+"""For what grows with the library."""
 WRITE_TIMEOUT_S = 90  # in a cluster whose leader was killed, a write can wait for it for a minute
 AGAIN_S = 1
 """Wait before objects that were refused are offered again."""
@@ -205,7 +207,7 @@ class WeaviateIndex:
 
         where = Filter.by_property("source").equal(source) if source else None
         try:
-            async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+            async with self._connection.use(COUNT_TIMEOUT_S) as client:
                 documents = await self._documents(client, team_id).aggregate.over_all(filters=where)
                 passages = await self._passages(client, team_id).aggregate.over_all(filters=where)
         except Absent:
@@ -238,7 +240,7 @@ class WeaviateIndex:
 
     async def sample(self, team_id: str, most: int) -> list[Passage]:
         try:
-            async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+            async with self._connection.use(COUNT_TIMEOUT_S) as client:
                 passages = self._passages(client, team_id)
                 # Ids are hashes: what comes after any one of them is as good as drawn by chance.
                 found = list((await passages.query.fetch_objects(limit=most, after=uuid4())).objects)

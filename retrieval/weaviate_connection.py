@@ -27,6 +27,8 @@ FAILURES = 3
 """In a row, after which it is left alone."""
 PAUSE_S = 5
 """Between two looks whether it is back."""
+PROMPT_S = 10
+"""What is given no longer than this must be answered in time, or Weaviate is down; what is given longer may be slow."""
 _SOCKETS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 2_000))
 """Else a new client shares the sockets of the one before, and waits with it: two minutes after a long outage."""
 FORBIDDEN = "forbidden action"
@@ -39,6 +41,10 @@ class Absent(Exception):
 
 class _Outage(LibraryUnavailable):
     """The server was not reached, or had no answer in time."""
+
+
+class _Late(_Outage):
+    """The server was reached, and had no answer in time."""
 
 
 class Connection:
@@ -79,7 +85,7 @@ class Connection:
     async def use(self, within_s: float, *, to_write: bool = False) -> AsyncIterator[WeaviateAsyncClient]:
         """Lends the client for `within_s` seconds at most, with the key for finding unless it is to write.
 
-        Raises LibraryUnavailable when Weaviate is down or slow, or was so a moment ago; Broken when it refuses us;
+        Raises LibraryUnavailable when Weaviate is down or slow, or was down a moment ago; Broken when it refuses us;
         Absent when what was asked for is not there.
         """
         import grpc.aio  # type: ignore[import-untyped]
@@ -91,15 +97,17 @@ class Connection:
         line = self._writing if to_write else self._reading
         if self._breaker.is_open:
             await line.hang_up()  # its sockets may be dead without knowing, or lead to where Weaviate was before
+        is_lent = False
         try:
             async with line.lent() as client, asyncio.timeout(within_s):
+                is_lent = True
                 yield client
         except (TimeoutError, WeaviateBaseError, httpx.HTTPError, grpc.aio.AioRpcError, OSError) as error:
             told = _told(error, line, within_s)
-            if isinstance(told, _Outage):
-                self._breaker.failed(str(told))
-            else:
+            if not isinstance(told, _Outage):
                 self._breaker.answered()
+            elif not (is_lent and isinstance(told, _Late) and within_s > PROMPT_S):
+                self._breaker.failed(str(told))
             raise told from error
         self._breaker.answered()
 
@@ -208,7 +216,9 @@ def _status(error: BaseException | None) -> int:
             return error.status_code
         if isinstance(error, grpc.aio.AioRpcError):
             return by_code.get(error.code(), 0)
-        if isinstance(error, (OSError, httpx.TransportError)):  # a TimeoutError is an OSError
+        if isinstance(error, (TimeoutError, httpx.ReadTimeout)):
+            return 504
+        if isinstance(error, (OSError, httpx.TransportError)):
             return 503
         error = error.__cause__ or error.__context__
     return 0
@@ -225,7 +235,7 @@ def _told(error: BaseException, line: _Line, within_s: float) -> FootnoteError |
     if _ABSENT.search(words):
         return Absent(words)
     if status in (502, 503, 504):
-        return _Outage(f"{server} does not answer: {words}")
+        return (_Late if status == 504 else _Outage)(f"{server} does not answer: {words}")
     if status == 401:
         return Broken(f"{server} refuses us: it does not know the key in {line.setting}. {words}")
     if status == 403 or FORBIDDEN in words:

@@ -92,6 +92,22 @@ async def test_a_dead_grpc_port_holds_nobody_up(weaviate_kind: WeaviateKind, sta
 
 
 @pytest.mark.weaviate
+async def test_what_takes_its_time_keeps_no_question_from_an_answer(
+    weaviate_kind: WeaviateKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a count, or a write, is not done within the long time that it is given: the server is there."""
+    monkeypatch.setattr("retrieval.weaviate_connection.PROMPT_S", 0.1)
+    connection = weaviate_kind.connection()
+    async with shelf_on(connection) as library:
+        await library.put("page", "Some document.")
+        for _ in range(4):
+            with pytest.raises(LibraryUnavailable, match=r"not within 0\.2 s"):
+                async with connection.use(0.2):
+                    await asyncio.sleep(5)
+        assert await library.ids("document") == ["page"]
+
+
+@pytest.mark.weaviate
 async def test_questions_are_answered_while_only_rest_is_dead(
     weaviate_kind: WeaviateKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
