@@ -38,7 +38,10 @@ class EmbeddedForms:
 
     async def record(self, form: Form) -> None:
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR IGNORE INTO forms VALUES (?, ?)", (form.id, form.model_dump_json()))
+            there = next((one for one in _all(connection) if one.id == form.id), None)
+            if there is None or not there.model:
+                told = form.model_copy(update={"left_at": there and there.left_at})
+                connection.execute("INSERT OR REPLACE INTO forms VALUES (?, ?)", (form.id, told.model_dump_json()))
             connection.execute("INSERT OR IGNORE INTO live VALUES (1, ?)", (form.id,))
 
         await asyncio.to_thread(self._write, write)
@@ -83,7 +86,10 @@ class EmbeddedForms:
 
     def _read(self, work: Callable[[sqlite3.Connection], Result], when_there_is_none: Result) -> Result:
         if not self._file.exists():
-            return when_there_is_none
+            with self._translated():
+                if _made_earlier(self._folder) is None:
+                    return when_there_is_none
+            self._write(lambda connection: None)  # notes them
         with self._opened() as connection:
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()
             return work(connection) if tables else when_there_is_none
@@ -94,18 +100,42 @@ class EmbeddedForms:
             connection.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
                 connection.execute(statement)
+            if not _all(connection) and (earlier := _made_earlier(self._folder)):
+                live, ids = earlier
+                forms = [(id, Form(id=id).model_dump_json()) for id in sorted({live, *ids})]
+                connection.executemany("INSERT INTO forms VALUES (?, ?)", forms)
+                connection.execute("INSERT INTO live VALUES (1, ?)", (live,))
             return work(connection)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        try:
+        with self._translated():
             self._folder.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self._file, BUSY_TIMEOUT_S, isolation_level=None)) as connection:
                 yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turns errors of SQLite and of the folder into ours."""
+        try:
+            yield
         except (OSError, sqlite3.OperationalError) as error:
             raise LibraryUnavailable(f"The index in {self._folder} cannot be used now: {error}") from error
         except sqlite3.DatabaseError as error:
             raise Broken(f"{self._file} is damaged: {error}. Move it away.") from error
+
+
+def _made_earlier(folder: Path) -> tuple[str, set[str]] | None:
+    """Gives the live form, and all forms, of a library that an earlier release made: it noted in each team's catalogue
+    which one is live, and by what they are made nowhere."""
+    for catalogue in sorted(folder.glob(f"*/{CATALOGUE}")):
+        with closing(sqlite3.connect(catalogue, BUSY_TIMEOUT_S)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'live'").fetchone():
+                continue
+            if live := _live(connection):
+                files = folder.glob("*/*.sqlite3")
+                return live, {file.stem for file in files if file.name != CATALOGUE}
+    return None
 
 
 def _live(connection: sqlite3.Connection) -> str | None:
