@@ -50,17 +50,18 @@ def trouble(error: BaseException) -> dict[str, Any]:
 
 
 def cause_of(error: BaseException) -> str:
-    """Names an error in one line, redacted. An error of pydantic's repeats what it was given: of that only stays what
-    is wrong with it, and where."""
+    """Names an error in one line, redacted, with its addresses as they may be shown. An error of pydantic's repeats
+    what it was given: of that only stays what is wrong with it, and where."""
     from pydantic import ValidationError
 
     from bot.redacting import redact
+    from bot.source_words import without_secrets
 
     said = str(error)
     if isinstance(error, ValidationError):
         wrong = error.errors(include_url=False, include_context=False, include_input=False)
         said = f"{error.title}: " + ", ".join(f"{'.'.join(map(str, one['loc']))} {one['type']}" for one in wrong)
-    return redact(f"{type(error).__name__}: {said}")[:CAUSE_CHARACTERS]
+    return redact(without_secrets(f"{type(error).__name__}: {said}"))[:CAUSE_CHARACTERS]
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -86,17 +86,26 @@ class Queue:
 
         docket.register(job)
 
-    async def add(self, kind: str, payload: str, *, key: str, thread: str, after_s: float = 0) -> None:
+    async def add(
+        self, kind: str, payload: str, *, key: str, thread: str, after_s: float = 0, again: bool = False
+    ) -> None:
         """Adds a job unless one with this key is waiting or running; it is begun after `after_s` seconds at the
-        earliest. It is durable when this returns.
+        earliest. With `again` it is done once more behind one that runs. It is durable when this returns.
 
         Raises TryAgain when Redis does not take it.
         """
+        from docket.execution import Disposition, ExecutionState
+
         try:
             when = datetime.now(UTC) + timedelta(seconds=after_s) if after_s else None
-            await self._docket.add("job", when=when, key=key)(kind, payload, thread)
+            there = await self._docket.add("job", when=when, key=key)(kind, payload, thread)
+            if not again or there.disposition is not Disposition.ALREADY_SCHEDULED:
+                return
+            await there.sync()
         except (RedisError, OSError) as error:
             raise TryAgain(f"the queue does not take jobs: {type(error).__name__}") from error
+        if there.state not in (ExecutionState.SCHEDULED, ExecutionState.QUEUED):
+            await self.add(kind, payload, key=f"{key}#again", thread=thread, after_s=after_s)
 
     async def backlog(self) -> Backlog:
         """Counts the jobs."""
@@ -135,7 +144,7 @@ class Queue:
             await self._duties[job.kind].run(job.payload)
             await self._journal.ended(job.key)
         except TryAgain as error:
-            log.warning("job_failed", kind=job.kind, key=job.key, attempt=attempt, cause=str(error))
+            log.warning("job_failed", kind=job.kind, key=job.key, attempt=attempt, cause=cause_of(error))
             if attempt < ATTEMPTS:
                 return False
             await self._give_up(job, error)

@@ -150,6 +150,21 @@ async def test_the_log_of_a_job_given_up_holds_nothing_that_people_wrote(queue: 
     assert "confidential" not in str(logs) and "maya@" not in str(logs)
 
 
+async def test_no_line_about_a_job_holds_a_secret(queue: Queue, journal: Journal) -> None:
+    """Neither while it is tried again nor when it is given up, and no dead letter: the address of a source may hold a
+    key that nothing else would know as one."""
+    signed = "https://docs.example/sitemap.xml?code=Gr4nadilla"
+    sync = Doing(SlackUnavailable(f"{signed} was not read for maya@example.com"))
+    with capture_logs() as logs:
+        async with working(queue, sync=Duty(sync)):
+            await queue.add("sync", "help", key=KEY, thread="C:1")
+            failures = await eventually(dead_letters(journal))
+            await eventually(lambda: is_idle(queue))
+    causes = [line["cause"] for line in logs] + [failure.cause for failure in failures]
+    shown = "SlackUnavailable: https://docs.example/sitemap.xml?code=… was not read for ⟨email 1⟩"
+    assert causes == [shown] * 6
+
+
 @pytest.fixture
 def log_is_set_up() -> Iterator[None]:
     set_up("INFO")
