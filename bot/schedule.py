@@ -67,9 +67,9 @@ class Schedule:
 
 
 async def order(queue: Queue, name: str) -> None:
-    """Queues the sync of a source, unless it waits already."""
+    """Queues the sync of a source, unless it waits already: one that runs may be past what has changed since."""
     key = quote(name, safe="")
-    await queue.add("sync", name, key=f"sync:{key}", thread=f"source:{key}")
+    await queue.add("sync", name, key=f"sync:{key}", thread=f"source:{key}", again=True)
 
 
 def log_report(name: str, report: IngestReport) -> None:

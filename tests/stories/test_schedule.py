@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from bot.errors import LibraryUnavailable, TellUser
 from bot.journal import Journal
 from bot.memory import Memory
-from bot.schedule import Schedule, log_report
+from bot.schedule import Schedule, log_report, order
 from bot.vocabulary import IngestReport, Question, SourceFailure
 from bot.worker import Queue, open_queue
 from retrieval.index import form_of
@@ -113,6 +113,34 @@ async def test_several_workers_sync_a_source_one_at_a_time(memory: Memory, journ
         async with keeping(one, first), keeping(other, second):
             await eventually(syncing.is_done)
     assert syncing.most_at_once == 1
+
+
+async def test_what_is_ordered_while_its_source_is_read_is_done_afterwards(queue: Queue) -> None:
+    """The sync that runs may be past the page that has just changed; of orders that wait, one is enough."""
+    may_end, synced = asyncio.Event(), 0
+
+    async def sync(name: str) -> IngestReport:
+        nonlocal synced
+        synced += 1
+        await may_end.wait()
+        return IngestReport()
+
+    async def begun() -> bool:
+        return synced > 0
+
+    async def is_idle() -> bool:
+        backlog = await queue.backlog()
+        return not backlog.waiting and not backlog.running
+
+    await order(queue, "docs")
+    await order(queue, "docs")
+    async with keeping(queue, Schedule(queue, Syncing(0).due, sync)):
+        await eventually(begun)
+        for _ in range(3):
+            await order(queue, "docs")
+        may_end.set()
+        await eventually(is_idle)
+    assert synced == 2
 
 
 async def test_a_source_that_cannot_be_read_is_no_dead_letter(queue: Queue, journal: Journal) -> None:
