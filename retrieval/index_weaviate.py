@@ -421,4 +421,5 @@ def _hit(found: Any, query: Query) -> Hit:
 
 def _passage(found: Any) -> Passage:
     fields = {name: value for name in RETURNED if (value := found.properties.get(name)) is not None}
-    return Passage(id=fields.pop("passage_id"), **fields)
+    # What the first release stored has the passage's id as its own, and none beside it.
+    return Passage(id=fields.pop("passage_id", str(found.uuid)), **fields)

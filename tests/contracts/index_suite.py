@@ -141,19 +141,20 @@ class WeaviateKind:
         await connection.close()
 
     async def make_earlier(self, team_id: str, form: str) -> None:
-        """Takes from what is stored what earlier releases did not note."""
+        """Makes of what is stored what the first release stored: it noted less, and a passage's id was its row's."""
+        later = ("passage_id", "is_whole")
         connection = self.connection()
         async with connection.use(60) as client:
             name = f"Passages_{form}"
             stored = client.collections.use(name).with_tenant(team_id)
             held = (await stored.query.fetch_objects(include_vector=True)).objects
             config = await client.collections.use(name).config.get()
-            config.properties = [each for each in config.properties if each.name != "is_whole"]
+            config.properties = [each for each in config.properties if each.name not in later]
             await client.collections.delete(name)
             await client.collections.create_from_config(config)
             for found in held:
-                left = {name: value for name, value in found.properties.items() if name != "is_whole"}
-                await stored.data.insert(left, uuid=found.uuid, vector=found.vector["default"])
+                left = {name: value for name, value in found.properties.items() if name not in later}
+                await stored.data.insert(left, uuid=str(found.properties["passage_id"]), vector=found.vector["default"])
         await connection.close()
 
     async def clean(self) -> None:

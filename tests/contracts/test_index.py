@@ -95,7 +95,8 @@ async def test_nobody_reads_around_a_passage_what_they_may_not_read(library: She
 
 
 async def test_what_an_earlier_release_stored_is_read_and_added_to(index_kind: Kind) -> None:
-    """Of it nobody knows whether its section is whole; of what is stored now it is known."""
+    """Of it nobody knows whether its section is whole; of what is stored now it is known. What is changed in it takes
+    the place of what it was."""
     async with shelf(index_kind, new_team()) as before:
         old = await before.put("old", "Old words.")
         assert (await before.find("words"))[0].passage == old.passages[0]
@@ -109,6 +110,8 @@ async def test_what_an_earlier_release_stored_is_read_and_added_to(index_kind: K
             old.passages[0].id: False,
             new.passages[0].id: True,
         }
+        await library.put("old", "Changed words.")
+        assert sorted(hit.passage.text for hit in await library.find("words")) == ["Changed words.", "New words."]
 
 
 async def test_a_search_can_be_by_meaning_or_by_words_alone(library: Shelf) -> None:
