@@ -93,9 +93,12 @@ class Settings(BaseModel):
         None, ge=1, description="Length of its vectors; unset means that it is asked once"
     )
     embedding_query_prompt: str | None = Field(
-        None, description="Put before each question, `query: ` for E5; default what the model declares, or is known for"
+        None,
+        description="Put before each question, `query: ` for E5; default what the model declares, or is known for. "
+        "For sentence-transformers and EMBEDDING_BASE_URL only: `minilm` and `multilingual` have what they were trained "
+        "with",
     )
-    embedding_passage_prompt: str | None = Field(None, description="Put before each passage; default as above")
+    embedding_passage_prompt: str | None = Field(None, description="Put before each passage; default and use as above")
     sufficiency_threshold: float = Field(
         0.75,
         ge=0,
@@ -175,6 +178,16 @@ class Settings(BaseModel):
     def embedding_server_needs_a_model(self) -> Self:
         if self.embedding_base_url and "embedding_model" not in self.model_fields_set:
             raise ValueError("EMBEDDING_BASE_URL is set, so EMBEDDING_MODEL must name one of its models")
+        return self
+
+    @model_validator(mode="after")
+    def prompts_need_a_model_that_takes_them(self) -> Self:
+        has_its_own = self.embedding_model in ("minilm", "minilm-int8", "multilingual") and not self.embedding_base_url
+        if has_its_own and (self.embedding_query_prompt or self.embedding_passage_prompt):
+            raise ValueError(
+                "EMBEDDING_QUERY_PROMPT and EMBEDDING_PASSAGE_PROMPT are for other models: "
+                f"EMBEDDING_MODEL={self.embedding_model} has what it was trained with"
+            )
         return self
 
     @property

@@ -62,6 +62,19 @@ def test_a_model_without_an_address_is_named(tmp_path: Path) -> None:
     assert done.stderr.startswith("PERSONA_MODEL is set, so OPENAI_BASE_URL or OPENAI_API_KEY must be set too")
 
 
+@pytest.mark.parametrize("model", ["minilm", "minilm-int8", "multilingual"])
+def test_prompts_are_refused_where_no_model_would_heed_them(model: str) -> None:
+    """Whoever sets one shall not believe that it does something; at a server a model may be called as it likes."""
+    for prompt in ("EMBEDDING_QUERY_PROMPT", "EMBEDDING_PASSAGE_PROMPT"):
+        given = {"EMBEDDING_MODEL": model, prompt: "query: "}
+        with pytest.raises(ValidationError, match=f"{prompt}.* are for other models: EMBEDDING_MODEL={model}"):
+            Settings.from_environment(given)
+        Settings.from_environment(given | {"EMBEDDING_MODEL": "intfloat/e5-small"})
+        Settings.from_environment(given | {"EMBEDDING_BASE_URL": "https://embed.example/v1"})
+    with pytest.raises(ValidationError, match="EMBEDDING_MODEL=minilm"):
+        Settings.from_environment({"EMBEDDING_QUERY_PROMPT": "query: "})
+
+
 def test_production_does_not_start_embedded_by_accident() -> None:
     """With Slack's own API a missing URL is named, unless it is meant."""
     with pytest.raises(TellUser, match="REDIS_URL and WEAVIATE_URL"):
