@@ -95,8 +95,8 @@ class Settings(BaseModel):
     embedding_query_prompt: str | None = Field(
         None,
         description="Put before each question, `query: ` for E5; default what the model declares, or is known for. "
-        "For sentence-transformers and EMBEDDING_BASE_URL only: `minilm` and `multilingual` have what they were trained "
-        "with",
+        "For sentence-transformers and EMBEDDING_BASE_URL only: `minilm` and `multilingual` have what they were "
+        "trained with",
     )
     embedding_passage_prompt: str | None = Field(None, description="Put before each passage; default and use as above")
     sufficiency_threshold: float = Field(
