@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pydantic import Field
 
 from bot.errors import LibraryUnavailable
 from bot.settings import Settings
+from bot.source_words import holds_secret, shown_address
 from bot.vocabulary import Frozen
 from retrieval.chunking import CHUNKER
 from retrieval.index import Index, Page, form_of
@@ -107,10 +108,30 @@ def open_forms(settings: Settings) -> Forms:
 
 
 def set_about_embedding(settings: Settings) -> Setting:
-    """Gives what another process needs to open the same model; keys are its own affair."""
-    fields = [name for name in Settings.model_fields if name.startswith("embedding_") and not name.endswith("_key")]
-    named = {name: getattr(settings, name) for name in fields}
+    """Gives what another process needs to open the same model; keys and logins are its own affair."""
+    named = {name: getattr(settings, name) for name in Settings.model_fields if _is_told(name)}
+    named["embedding_base_url"] = _without_login(settings.embedding_base_url)
     return {name: value for name, value in named.items() if value is None or isinstance(value, (str, int, float))}
+
+
+def settings_of(form: Form, settings: Settings) -> Settings:
+    """Gives the settings by which a form's model is opened here. Our key and our login go to our own server only: who
+    writes to the store could name another one, to read them there."""
+    told: dict[str, Any] = {name: value for name, value in form.settings.items() if _is_told(name)}
+    server = told.get("embedding_base_url")
+    if _without_login(server) == _without_login(settings.embedding_base_url):
+        told["embedding_base_url"] = settings.embedding_base_url
+    else:
+        told["embedding_api_key"] = None
+    return settings.model_copy(update=told)
+
+
+def _is_told(name: str) -> bool:
+    return name.startswith("embedding_") and not name.endswith("_key")
+
+
+def _without_login(url: str | None) -> str | None:
+    return shown_address(url) if url and holds_secret(url) else url
 
 
 def form_before(forms: Iterable[Form], live: str | None) -> Form | None:

@@ -27,7 +27,7 @@ from bot.vocabulary import (
 from retrieval.editions import Edition, Editions
 from retrieval.embedding import Embedder, open_embedder
 from retrieval.finding import STEPS, Finder, Rewrite
-from retrieval.forms import Form, Forms, open_forms, set_about_embedding
+from retrieval.forms import Form, Forms, open_forms, set_about_embedding, settings_of
 from retrieval.index import Index
 from retrieval.ingesting import Progress
 from retrieval.questions import identifiers
@@ -223,7 +223,7 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
         ),
         calibration_of(form.id),
         forms=forms,
-        embedder_of=lambda form: open_embedder(settings.model_copy(update=form.settings)),
+        embedder_of=lambda form: open_embedder(settings_of(form, settings)),
         calibration_of=calibration_of,
     )
     try:
