@@ -96,7 +96,11 @@ class Spreading:
     @property
     def duties(self) -> Mapping[str, Duty]:
         """What a worker of the queue does."""
-        return {"sync-end": Duty(self.end, apology="sync-end-lost"), "sync-end-lost": Duty(self.give_up)}
+        return {
+            "sync-end": Duty(self.end, apology="sync-end-lost"),
+            "sync-end-lost": Duty(self.give_up),
+            "sync-anew": Duty(self.anew),
+        }
 
     @property
     def part_duties(self) -> Mapping[str, Duty]:
@@ -172,12 +176,18 @@ class Spreading:
         job = PartJob.model_validate_json(payload)
         await self._rounds.forget(job.name, job.round)
 
+    async def anew(self, payload: str) -> None:
+        """Ends a round that nobody needs any more, and has its source synced anew."""
+        job = PartJob.model_validate_json(payload)
+        await order(self._queue, job.name)  # it waits in this line until the round is gone
+        if await self._rounds.forget(job.name, job.round):
+            log.info("round_ended", source=job.name, id=job.round)
+
     async def _begin_anew(self, current: Round) -> None:
-        """Ends a round that nobody needs any more, because another form is live, or the source was removed or is
-        elsewhere; what holds now is for the next sync to find out."""
-        log.info("round_ended", source=current.name, id=current.id)
-        await self._rounds.forget(current.name, current.id)
-        await order(self._queue, current.name)
+        """Has a round ended that nobody needs any more, because another form is live, or the source was removed, is
+        elsewhere or for others; what holds now is for the next sync to find out. It is a job of its own, which does
+        all of it again after a kill: a part without its round would leave the sync to nobody."""
+        await self._queue_up("sync-anew", current)
 
     async def _conclude(self, current: Round, report: IngestReport) -> bool:
         with _here_or_elsewhere():
@@ -206,9 +216,13 @@ class Spreading:
                 key = f"sync-part:{current.id}:{number}"
                 await self._hands.add("sync-part", job.model_dump_json(), key=key, thread=key)
         if len(done) == parts:
-            job = PartJob(name=current.name, round=current.id, number=parts)
-            thread = f"source:{quote(current.name, safe='')}"
-            await self._queue.add("sync-end", job.model_dump_json(), key=f"sync-end:{current.id}", thread=thread)
+            await self._queue_up("sync-end", current)
+
+    async def _queue_up(self, kind: str, current: Round) -> None:
+        """Queues what ends a round, in the line of its source."""
+        job = PartJob(name=current.name, round=current.id, number=current.listing.parts)
+        thread = f"source:{quote(current.name, safe='')}"
+        await self._queue.add(kind, job.model_dump_json(), key=f"{kind}:{current.id}", thread=thread)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pkgutil
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bot import worker
-from bot.errors import LibraryUnavailable, TellUser
+from bot.errors import LibraryUnavailable, TellUser, TryAgain
 from bot.journal import Journal
 from bot.memory import Memory
 from bot.rounds import Rounds
@@ -370,6 +371,33 @@ async def test_a_source_that_is_for_others_now_is_read_anew(bot: Bot) -> None:
     assert (await bot.library.find(question, k=50)).hits == ()
     inside = question.model_copy(update={"readable": frozenset({"channel:C1"})})
     assert len((await bot.library.find(inside, k=50)).hits) == 23
+
+
+@pytest.mark.parametrize("lost", ["bot.spreading.order", "bot.rounds.Rounds.forget"])
+async def test_a_round_that_is_begun_anew_is_not_forgotten_on_the_way(
+    bot: Bot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Wherever a worker is killed between the old round and the new sync, the new sync comes."""
+    await bot.add()
+    bot.write(*range(1, 23))
+    await bot.spreading.sync("docs")
+    bot.docs.rename(tmp_path / "moved")
+    await bot.library.register(TEAM, tmp_path / "moved", name="docs")
+    does, times = pkgutil.resolve_name(lost), 0
+
+    async def twice_in_vain(*given: object) -> object:
+        nonlocal times
+        times += 1
+        done = None if times <= 2 and "order" in lost else await does(*given)
+        if times <= 2:  # as many as read parts at a time here
+            raise TryAgain("killed")
+        return done
+
+    monkeypatch.setattr(lost, twice_in_vain)
+    async with bot.working() as logs:
+        (report,) = await eventually(reported(logs))
+    assert report["added"] == 22 and times > 2
+    assert await bot.held() == names(range(23))
 
 
 async def test_a_round_that_cannot_be_ended_is_given_up(bot: Bot, monkeypatch: pytest.MonkeyPatch) -> None:
