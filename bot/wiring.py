@@ -11,12 +11,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from bot.doctor import Finding
 from bot.errors import Broken, FootnoteError, TellUser, TryAgain
-from bot.log import log, trouble
+from bot.log import cause_of, log, trouble
 from bot.settings import LOCAL_TEAM, Settings
 from bot.vocabulary import PUBLIC, Answer, Endpoint, Example, Found, IngestReport, Question, TuningJob
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bot.persona import Persona
     from bot.rewriting import Rewriter
     from retrieval.library import Library
+
+Part = TypeVar("Part")
 
 PAUSE_S = 60
 """Seconds before what broke beside the work is begun anew."""
@@ -279,7 +281,7 @@ async def open_web(settings: Settings, *, host: str = "") -> AsyncIterator[int]:
     settings.refuse_accidental_embedding()
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(settings))
-        identity = await _patiently(partial(identify, client, settings))
+        identity = await _patiently("Slack", partial(identify, client, settings))
         memory, journal = await stack.enter_async_context(open_journal(settings, identity.team_id))
         queue = await stack.enter_async_context(open_queue(memory.docket_url, journal))
 
@@ -322,10 +324,12 @@ async def run_worker(settings: Settings) -> None:
     settings.refuse_accidental_embedding()
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(settings))
-        identity = await _patiently(partial(identify, client, settings))
+        identity = await _patiently("Slack", partial(identify, client, settings))
         memory, journal = await stack.enter_async_context(open_journal(settings, identity.team_id))
         register = Register(memory.redis, journal.team_id)
-        thinking = await stack.enter_async_context(open_thinking(settings, register, journal))
+        thinking = await _patiently(
+            "library", lambda: stack.enter_async_context(open_thinking(settings, register, journal))
+        )
         watch = await stack.enter_async_context(Watch(register, thinking.persona))
         queue = await stack.enter_async_context(open_queue(memory.docket_url, journal))
         hands = await stack.enter_async_context(open_queue(memory.docket_url, journal, "parts"))
@@ -487,14 +491,14 @@ async def beside(watching: Callable[[], Awaitable[None]]) -> AsyncIterator[None]
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _patiently(identifying: Callable[[], Awaitable[Identity]]) -> Identity:
-    """Waits for Slack at the start: a platform that restarts us in a loop would help nobody."""
+async def _patiently(part: str, opening: Callable[[], Awaitable[Part]]) -> Part:
+    """Waits at the start for what is outside: a platform that restarts us in a loop would help nobody."""
     delay_s = 1.0
     while True:
         try:
-            return await identifying()
+            return await opening()
         except TryAgain as error:
-            log.warning("slack_not_there_yet", cause=str(error), again_in_s=delay_s)
+            log.warning("not_there_yet", part=part, cause=cause_of(error), again_in_s=delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, 30)
 

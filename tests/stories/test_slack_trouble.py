@@ -15,9 +15,10 @@ import pytest
 import pytest_asyncio
 
 from bot.local.valkey import PONG, say, server_binary
-from tests.embedded_memory import until
+from tests.embedded_memory import end_all_on, until
+from tests.embedding_server import EmbeddingServer, refused
 from tests.local_slack import JSON
-from tests.running_bot import RunningBot, words_of
+from tests.running_bot import RunningBot, running_bot, words_of
 from tests.scripted_model import Reply, ScriptedModel, half_a_body, raw, status
 from tests.small_library import bot_that_knows, eventually, looking_up, page, until_idle
 
@@ -194,3 +195,16 @@ async def test_a_stream_that_fails_is_completed(
     reply = await the_one_reply(bot, ts)
     assert [reply["text"].count(step[:-1]) for step in STEPS] == [1] * len(STEPS), reply["text"]
     assert reply["stream"] in (None, "stopped")
+
+
+async def test_a_worker_that_starts_before_the_embedding_server_waits_for_it(tmp_path: Path) -> None:
+    """At its very first start it must ask how long a vector is; what people ask meanwhile is answered then."""
+    with EmbeddingServer() as server:
+        server.faults.extend([refused(503)] * 2)
+        given = {"EMBEDDING_BASE_URL": server.base_url, "EMBEDDING_MODEL": "hashing"}
+        try:
+            async with running_bot(tmp_path / "data", **given) as bot:
+                assert (await bot.ask("U0MAYA", "C0HELP", RESET))["text"]
+        finally:
+            end_all_on(tmp_path / "data")
+    assert not server.faults
