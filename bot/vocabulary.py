@@ -28,7 +28,10 @@ Fate = Literal["added", "changed", "unchanged", "refused"]
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """What cannot be changed. Fields that are not known are passed over, for nearly all of these are stored or queued,
+    where a process of the next release may have written them: in a rolling deploy, or before going back."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Turn(Frozen):

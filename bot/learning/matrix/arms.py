@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bot.errors import TellUser
 from bot.settings import Settings
@@ -28,6 +28,8 @@ _OURS = frozenset({"model", "messages", "stream", "stream_options", "response_fo
 
 class Arm(Frozen):
     """One way to answer."""
+
+    model_config = ConfigDict(extra="forbid")  # people write it, and may slip
 
     name: str = Field(min_length=1, max_length=60)
     model: str = Field(min_length=1)
