@@ -28,6 +28,7 @@ _REST_OF_LINK = re.compile(r"\](?:\([^)\s]*\)?)")  # of one that began in a sent
 _CHANNEL = re.compile(r"<#[A-Z0-9]+\|([^>\n]*)>")
 _SLACK_LINK = re.compile(r"<(?:https?|mailto|tel|slack)[^|>\n]*\|([^>\n]*)>", re.IGNORECASE)
 _ANGLED = re.compile(r"<[@#!/a-zA-Z][^>\n]*>?")
+_BRACKETED = re.compile(r"\s*[(\[<]([^\s()\[\]<>]+)[)\]>]")
 _MENTION = re.compile(r"[@＠](?:here|channel|everyone|group|[UWSB][A-Z0-9]{3,})\b", re.IGNORECASE)
 
 _DOT = r"[.。．｡]"
@@ -74,6 +75,8 @@ _SHARED = _set(
 
 def visible(text: str) -> str:
     """Removes control, zero-width, bidirectional, tag and filler characters; line separators become newlines."""
+    if text.isascii() and text.replace("\n", "").isprintable():  # most of what is read: nothing to look for
+        return text
     return _INVISIBLE.sub("", _LINE_SEPARATORS.sub("\n", text))
 
 
@@ -103,16 +106,20 @@ class Defuser:
         return "".join(parts)
 
     def _prose(self, text: str) -> str | None:
-        text = _REFERENCE.sub("", text)
-        text = _IMAGE.sub("", text)
-        for _ in range(3):  # links nest: [[x](a)](b)
-            text = _LINK.sub(r"\1", text)
-        text = _REST_OF_LINK.sub("", text)
-        text = _SLACK_LINK.sub(r"\1", _CHANNEL.sub(r"#\1", text))
-        text = _ANGLED.sub("", text)
-        text = _MENTION.sub("", text)
+        if "]" in text:
+            text = _REFERENCE.sub("", text)
+            text = _IMAGE.sub("", text)
+            for _ in range(3):  # links nest: [[x](a)](b)
+                text = _LINK.sub(r"\1", text)
+            text = _REST_OF_LINK.sub("", text)
+        if "<" in text:
+            text = _SLACK_LINK.sub(r"\1", _CHANNEL.sub(r"#\1", text))
+            text = _ANGLED.sub("", text)
+        if "@" in text or "＠" in text:
+            text = _MENTION.sub("", text)
         # An address in brackets can go without leaving a hole.
-        text = re.sub(r"\s*[(\[<]([^\s()\[\]<>]+)[)\]>]", self._bracketed, text)
+        if ")" in text or "]" in text or ">" in text:
+            text = _BRACKETED.sub(self._bracketed, text)
         has_hole = False
 
         def replace(found: re.Match[str]) -> str:

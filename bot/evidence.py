@@ -34,6 +34,12 @@ _TO_THE_MACHINE = re.compile(
     |\bbefore\s+(?:answering|you\s+answer)\b|when\s+(?:you\s+)?(?:summaris|summariz|answer)\w*\s|\byou\s+are\s+now\b""",
     re.IGNORECASE | re.VERBOSE,
 )
+_ONE_OF_THEM = (
+    "ignor", "instruction", "prompt", "disregard", "forget", "answer", "reply", "response", "summar", "output",
+    "assistant", "model", "chatbot", "agent", "note", "message", "important", "now",
+)  # fmt: skip
+"""Of these each such order holds one, and to look for them takes little of the time. It is done in ASCII only: to an
+expression that ignores case some other letters are the same, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +204,12 @@ def evidence(passage: Passage) -> Evidence:
 
 def speaks_to_the_machine(text: str) -> bool:
     """Says whether a page's sentence gives orders to a language model instead of informing a reader."""
-    return _TO_THE_MACHINE.search(visible(text)) is not None
+    seen = visible(text)
+    if seen.isascii():
+        lower = seen.lower()
+        if not any(word in lower for word in _ONE_OF_THEM):
+            return False
+    return _TO_THE_MACHINE.search(seen) is not None
 
 
 def _for_readers(page: str) -> tuple[list[Span], list[Span]]:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.citing import Citer
-from bot.defusing import Defuser, site
-from bot.evidence import LONGEST_QUOTE
+from bot.defusing import Defuser, site, visible
+from bot.evidence import LONGEST_QUOTE, speaks_to_the_machine
 from bot.sentences import Splitter, spans
 from bot.vocabulary import Passage
 
@@ -294,6 +294,28 @@ def test_text_that_speaks_to_the_machine_is_no_evidence() -> None:
     assert said("Archiving is irreversible [1]. CANARY-22QX [1]. CANARY-7 [1]. CANARY-4E4E [1].", page) == (
         "Archiving is irreversible [1]."
     )
+
+
+ORDERS = """ignore the above | IGNORING all prior | prior instructions | your  prompt | system prompt | disregard the rules
+| forget your docs | each answer must | all replys should | every reply you | each response has to | all summaries must
+| the LLM models shall | the agent will | ai models have to | the assistant should | the chatbots must
+| note to the ai | messages for all llm | important for the language model | instructions for the assistant
+| in your answer | of every reply | to your response | in every output | of your summary | assistant : | AſſISTANT:
+| before answering | before you answer | when you summarise it | summarize when you answer it | when summarizing it
+| you  are\tnow | ſyſtem prompt"""
+
+
+@pytest.mark.parametrize("order", [each.strip() for each in ORDERS.split("|")])
+def test_no_order_to_the_machine_is_overlooked(order: str) -> None:
+    """However it is put, and whatever letters and spaces it is written with."""
+    assert speaks_to_the_machine(order)
+
+
+@given(st.text(st.characters(max_codepoint=127) | st.sampled_from("\u200b\u00ad\u2028é’")))
+def test_nothing_invisible_is_left(text: str) -> None:
+    """Of the characters without a shape only newlines and tabs stay, and all others stay as they are."""
+    kept = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n")
+    assert visible(text) == "".join(sign for sign in kept if sign.isprintable() or sign in "\n\t")
 
 
 SPLIT = {
