@@ -1,6 +1,6 @@
 """The index of production. One collection per form, `Passages_<form>`, behind the alias `Passages`; a tenant per team;
 vectors of our own; hybrid search with the audience as a filter inside it. `Documents_<form>` holds the digest of each
-document, so that a sync needs nothing outside Weaviate; it is written last: what is known there is wholly in.
+document, so that a sync needs nothing outside Weaviate. While a document is not wholly in, it has a mark there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bot.errors import LibraryUnavailable
 from bot.vocabulary import Hit, Passage, Source
 from retrieval.index import Page, Query, check_team, check_vectors
 from retrieval.questions import identifiers
+from retrieval.rows import ROWS_REMEMBERED, Row, Rows, Version
 from retrieval.weaviate_connection import FORBIDDEN, Absent, Connection
 from retrieval.weaviate_schema import (
     RETURNED,
@@ -39,7 +40,7 @@ AGAIN_S = 1
 PER_CALL = 500
 """Ids in one filter, and objects in one page of a listing."""
 UNFINISHED = "~"
-"""Before the digest of a document whose earlier version is still being taken out."""
+"""Before the digest of a document that is not wholly in yet, or whose earlier version is still being taken out."""
 LOOKS = 3
 """At a document that changes meanwhile, each time again."""
 _NAMESPACE = UUID("4d7f3f0a-51f4-5b52-9d1e-0d1b4f9a7c55")
@@ -49,6 +50,8 @@ Key = tuple[str, str]
 """A document: its source and its id."""
 Shown = dict[Key, str]
 """The digest of the version of a document that is to be read."""
+Read = dict[UUID, Row]
+"""Passages and vectors by the ids of their rows."""
 
 
 class WeaviateIndex:
@@ -56,9 +59,12 @@ class WeaviateIndex:
 
     backend = "weaviate"
 
-    def __init__(self, connection: Connection, form: str, dimensions: int, alpha: float) -> None:
+    def __init__(
+        self, connection: Connection, form: str, dimensions: int, alpha: float, remembered: int = ROWS_REMEMBERED
+    ) -> None:
         self._connection, self._form, self._dimensions, self._alpha = connection, form, dimensions, alpha
         self._is_created = False
+        self._rows = Rows(remembered)
         self._shelves: dict[tuple[str, str], CollectionAsync[Any, Any]] = {}
         self._shelves_of: WeaviateAsyncClient | None = None
 
@@ -83,22 +89,48 @@ class WeaviateIndex:
     async def _search(self, team_id: str, query: Query, k: int, shown: Shown) -> list[Hit]:
         from weaviate.classes.query import HybridFusion, MetadataQuery
 
-        try:
-            async with self._connection.use(SEARCH_TIMEOUT_S) as client:
-                found = await self._passages(client, team_id).query.hybrid(
-                    query=" ".join((query.text[:MOST_CHARACTERS], *query.identifiers)),
-                    vector=query.vector.tolist(),
-                    alpha=self._alpha if query.alpha is None else query.alpha,
-                    fusion_type=HybridFusion.RELATIVE_SCORE,
-                    query_properties=list(SEARCHED),
-                    filters=_where(query, shown),
-                    limit=k,
-                    include_vector=True,  # hybrid gives neither distance nor certainty
-                    return_metadata=MetadataQuery(score=True),
-                )
-        except Absent:
-            return []
-        return [_hit(found_object, query) for found_object in found.objects]
+        where = _where(query, shown)
+        rows: list[tuple[float, Row]] = []
+        for _ in range(LOOKS):
+            try:
+                async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+                    # It reads what is asked for of all that it ranks, which is a hundred for each leg: only ids.
+                    found = await self._passages(client, team_id).query.hybrid(
+                        query=" ".join((query.text[:MOST_CHARACTERS], *query.identifiers)),
+                        vector=query.vector.tolist(),
+                        alpha=self._alpha if query.alpha is None else query.alpha,
+                        fusion_type=HybridFusion.RELATIVE_SCORE,
+                        query_properties=list(SEARCHED),
+                        filters=where,
+                        limit=k,
+                        return_properties=[],
+                        return_metadata=MetadataQuery(score=True, last_update_time=True),
+                    )
+                    read = await self._read(client, team_id, found.objects, where)
+            except Absent:
+                return []
+            rows = [(one.metadata.score or 0.0, read[one.uuid]) for one in found.objects if one.uuid in read]
+            if len(rows) == len(found.objects):
+                break  # else one was taken out before it was read
+        return [Hit(passage=row.passage, score=score, certainty=query.certainty(row.vector)) for score, row in rows]
+
+    async def _read(self, client: WeaviateAsyncClient, team_id: str, found: Sequence[Any], where: Any) -> Read:
+        """Gives the rows of what was found. Those that are not remembered are asked for, if `where` holds of them."""
+        from weaviate.classes.query import Filter, MetadataQuery
+
+        rows = {one.uuid: row for one in found if (row := self._rows.get(_version(team_id, one)))}
+        missing = [one.uuid for one in found if one.uuid not in rows]
+        if missing:
+            fetched = await self._passages(client, team_id).query.fetch_objects(
+                filters=Filter.by_id().contains_any(missing) & where,
+                limit=len(missing),
+                include_vector=True,  # hybrid gives neither distance nor certainty
+                return_metadata=MetadataQuery(last_update_time=True),
+            )
+            for one in fetched.objects:
+                rows[one.uuid] = row = _row(one)
+                self._rows.keep(_version(team_id, one), row)
+        return rows
 
     async def around(self, team_id: str, passage: Passage, reach: int, readable: frozenset[str]) -> list[Passage]:
         if not readable:
@@ -125,19 +157,24 @@ class WeaviateIndex:
 
     async def put(self, team_id: str, pages: Sequence[Page]) -> dict[str, str]:
         check_vectors(pages, self._dimensions)
-        refused: dict[str, str] = {}
-        owners = [page.document_id for page in pages for _ in page.passages]
-        for number, reason in (await self._insert(passages_name(self._form), team_id, _objects(pages))).items():
+        known = await self._shown(team_id, {(page.source, page.document_id) for page in pages}, WRITE_TIMEOUT_S)
+        new = [page for page in pages if (page.source, page.document_id) not in known]
+        # What is new is noted first: when this ends halfway, the next sync sees that there is something to take out.
+        refused = await self._note(team_id, new, UNFINISHED)
+        good = _without(refused, pages)
+        owners = [page.document_id for page in good for _ in page.passages]
+        for number, reason in (await self._insert(passages_name(self._form), team_id, _objects(good))).items():
             refused[owners[number]] = reason
-        good = [page for page in pages if page.document_id not in refused]
-        changed = await self._shown(team_id, {(page.source, page.document_id) for page in good}, WRITE_TIMEOUT_S)
+        good = _without(refused, good)
         # From here on the new version is read. It is not yet called known: a sync that ends here is taken up again.
-        replaced = [page for page in good if changed.get((page.source, page.document_id), page.digest) != page.digest]
-        await self._insert(documents_name(self._form), team_id, _manifest(replaced, UNFINISHED))
+        replaced = [page for page in good if known.get((page.source, page.document_id), page.digest) != page.digest]
+        refused |= await self._note(team_id, replaced, UNFINISHED)
+        good = _without(refused, good)
         await self._delete_earlier(team_id, good)
-        for number, reason in (await self._insert(documents_name(self._form), team_id, _manifest(good))).items():
-            refused[good[number].document_id] = reason
-        return refused
+        for source in {page.source for page in new}:  # nobody is to read the half of one
+            halves = [page.document_id for page in new if page.source == source and page.document_id in refused]
+            await self.remove(team_id, source, halves)
+        return refused | await self._note(team_id, good)
 
     async def remove(self, team_id: str, source: str, document_ids: Sequence[str]) -> None:
         from weaviate.classes.query import Filter
@@ -306,6 +343,11 @@ class WeaviateIndex:
                 return dict.fromkeys(objects, str(error))
         return {numbers[place]: each.message for place, each in result.errors.items()}
 
+    async def _note(self, team_id: str, pages: Sequence[Page], mark: str = "") -> dict[str, str]:
+        """Writes into the manifest which version of documents is to be read. Gives the reason for each refused."""
+        refused = await self._insert(documents_name(self._form), team_id, _manifest(pages, mark))
+        return {pages[number].document_id: reason for number, reason in refused.items()}
+
     async def _delete_earlier(self, team_id: str, pages: list[Page]) -> None:
         """Takes out what documents held before; their new passages are in already, so that nobody finds nothing."""
         from weaviate.classes.query import Filter
@@ -403,6 +445,10 @@ def _where(query: Query, shown: Shown) -> Any:
     return where
 
 
+def _without(refused: Mapping[str, str], pages: Iterable[Page]) -> list[Page]:
+    return [page for page in pages if page.document_id not in refused]
+
+
 def _mixed(hits: Iterable[Hit]) -> set[Key]:
     """Gives the documents of which there are two versions."""
     digests: dict[Key, set[str]] = {}
@@ -412,11 +458,14 @@ def _mixed(hits: Iterable[Hit]) -> set[Key]:
     return {key for key, found in digests.items() if len(found) > 1}
 
 
-def _hit(found: Any, query: Query) -> Hit:
+def _version(team_id: str, found: Any) -> Version:
+    return team_id, found.uuid, found.metadata.last_update_time
+
+
+def _row(found: Any) -> Row:
     import numpy as np
 
-    vector = np.asarray(found.vector["default"], dtype=np.float32)
-    return Hit(passage=_passage(found), score=found.metadata.score or 0.0, certainty=query.certainty(vector))
+    return Row(_passage(found), np.asarray(found.vector["default"], dtype=np.float32))
 
 
 def _passage(found: Any) -> Passage:
