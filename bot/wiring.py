@@ -357,16 +357,9 @@ async def run_worker(settings: Settings) -> None:
             return report and await held_against(report)
 
         async def add(order: SourceOrder) -> IngestReport | None:
-            library, team_id = thinking.library, identity.team_id
-            is_new = order.name not in [one.name for one in await library.sources(team_id)]
             how = {"name": order.name, "audience": order.audience}
-            await library.register(team_id, order.address, every_s=order.every_s, **how)
-            try:
-                return await sync(order.name)
-            except TellUser:
-                if is_new:
-                    await library.remove(team_id, order.name)
-                raise
+            await thinking.library.register(identity.team_id, order.address, every_s=order.every_s, **how)
+            return await sync(order.name)
 
         async def remove(name: str) -> int:
             removed = await thinking.library.remove(identity.team_id, name)

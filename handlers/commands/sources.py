@@ -70,6 +70,11 @@ class SourceOrder(Frozen):
         return f"source:{self.once}:{self.looks}"
 
     @property
+    def newly(self) -> str:
+        """What the journal notes where it adds a source that was not there: the next attempt finds it there."""
+        return f"{self.once}:new"
+
+    @property
     def line(self) -> str:
         """The line in which everything that is done with this source waits, as `bot.schedule` names it."""
         return f"source-told:{self.once}" if self.what in ("keep", "tell") else f"source:{quote(self.name, safe='')}"
@@ -133,12 +138,14 @@ class Sources:
             case "keep":
                 return f"*{escape(order.name)}* stays.", None
             case "add":
-                if await self._progress(order.name):
-                    raise TellUser(
-                        "It is being read in parts: add it again when that is done, `/support sources` says."
-                    )
-                await self._check_name(order.name, order.address, readable)
-                return await self._read(order, await self._shelves.add(order))
+                known = await self._check_name(order.name, order.address, readable)
+                if known is None:
+                    if await self._progress(order.name):  # one of that name was just removed
+                        raise TellUser(
+                            "It is being read in parts: add it again when that is done, `/support sources` says."
+                        )
+                    await self._journal.note_done(order.newly)
+                return await self._read(order, await self._added(order))
             case "sync":
                 source = await self._known(order.name, readable)
                 return await self._read(order, await self._shelves.sync(source.name))
@@ -149,6 +156,16 @@ class Sources:
                     return f"*{escape(order.name)}* is not among the sources any more.", None
                 removed = await self._shelves.remove(order.name)
                 return f"*{escape(order.name)}* is forgotten, and {counted(removed, 'page')} with it.", None
+
+    async def _added(self, order: SourceOrder) -> IngestReport | None:
+        """Adds a source, and forgets it again where it is a new one that cannot be read."""
+        try:
+            return await self._shelves.add(order)
+        except TellUser:
+            unread = [one.name for one in await self._shelves.sources() if one.synced_at is None]
+            if order.name in unread and await self._journal.was_done(order.newly):
+                await self._shelves.remove(order.name)
+            raise
 
     async def _read(self, order: SourceOrder, report: IngestReport | None) -> Shown:
         if report:

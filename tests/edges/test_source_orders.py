@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.errors import TellUser
+from bot.errors import TellUser, TryAgain
 from bot.journal import Journal, now
 from bot.memory import Memory
 from bot.rounds import Progress
@@ -54,6 +54,19 @@ class Library:
         return Shelves(
             self.sources, self.add, self.sync, self.remove, self.progress, self.order, lambda address: "docs"
         )
+
+
+class Unreadable(Library):
+    """A library whose sources can be added and not be read; at first it does not answer."""
+
+    attempts = 0
+
+    async def add(self, order: SourceOrder) -> IngestReport | None:
+        self.attempts += 1
+        self.kept.setdefault(order.name, docs())
+        if self.attempts == 1:
+            raise TryAgain("gone")
+        raise TellUser("Nothing is there.")
 
 
 class Rights:
@@ -141,12 +154,38 @@ async def test_a_source_that_all_workers_read_is_told_of_at_its_end(journal: Jou
     assert await sources.done(watch) is None
     assert (library.ordered[-1].looks, library.ordered[-1].key) == (1, "source:1.2.3:told:1")
     assert "3 of 12 parts done" in str(await sources.carry_out(command("list"), ["list"]))
-    assert "being read in parts" in await said(sources, order("add", address="https://docs.example/", once="4"))
     library.parts = []
     synced_at = now() + timedelta(seconds=1)
     library.kept["docs"] = docs(synced_at=synced_at, last_report=LastReport.of(REPORT))
     told = await said(sources, library.ordered[-1])
     assert "2 added" in told and "a.md: is empty (0 bytes)" in told
+
+
+async def test_an_addition_that_is_delivered_again_goes_on_to_its_telling(journal: Journal) -> None:
+    """Its worker was killed when the parts were listed and before anybody was to tell how they end."""
+    library = Library(docs())
+    library.report, library.parts = None, [Progress("docs", 0, 12, now())]
+    assert "part by part" in await said(over(library, journal), order("add", address="https://docs.example/"))
+    assert [one.what for one in library.ordered] == ["tell"]
+
+
+@pytest.mark.parametrize("there", [[], [docs()], [docs(synced_at=now())]])
+async def test_a_new_source_that_cannot_be_read_does_not_stay(journal: Journal, there: list[Source]) -> None:
+    """Also where it was remembered by an attempt that was broken off; what was there before stays."""
+    library = Unreadable(*there)
+    add = order("add", address="https://docs.example/")
+    with pytest.raises(TryAgain):
+        await over(library, journal).done(add)
+    assert "Nothing is there" in await said(over(library, journal), add)
+    assert list(library.kept.values()) == there
+
+
+async def test_what_was_just_removed_while_it_was_read_is_not_added_yet(journal: Journal) -> None:
+    """Of the parts that were read before nothing is left: the next reading is to be one from the beginning."""
+    library = Library()
+    library.parts = [Progress("docs", 3, 12, now())]
+    assert "being read in parts" in await said(over(library, journal), order("add", address="https://docs.example/"))
+    assert library.added == []
 
 
 async def test_a_reading_that_was_broken_off_is_told_as_that(journal: Journal) -> None:
