@@ -89,7 +89,12 @@ def reembed(
         raise typer.Exit(1)
 
 
-def rollback(as_json: Json = False) -> None:
+def rollback(
+    force: Annotated[
+        bool, typer.Option("--force", help="Also to a model that cannot be opened here; elsewhere it may be.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Go back to the form before, in one step; then sync the sources, for what changed since."""
     from bot.progress import progress_bar
     from bot.source_commands import merged, print_report
@@ -101,7 +106,7 @@ def rollback(as_json: Json = False) -> None:
     async def go_back() -> tuple[FormStatus, list[tuple[str, IngestReport]]]:
         reports = []
         async with open_library_of(settings) as (team_id, library):
-            live = await library.roll_back()
+            live = await library.roll_back(unopened=force)
             typer.echo(f"The library is answered from {live.model} ({live.id}) again.", err=True)
             for source in await library.sources(team_id):
                 try:

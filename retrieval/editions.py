@@ -105,6 +105,14 @@ class Editions:
         self._follow(edition)
         return edition
 
+    async def open(self, form: Form) -> None:
+        """Opens a form that is to go live. Raises TellUser when it cannot be opened here."""
+        if form.id not in self._opened:
+            try:
+                self._opened[form.id] = await asyncio.to_thread(self._opened_edition, form)
+            except Exception as error:  # whatever the loading of a model raises
+                raise TellUser(_why_not(form, error)) from error
+
     async def live_index(self) -> Index:
         """Gives the index of the live form without its model: to count, to remember and to forget."""
         live = await self._live_form()
@@ -195,9 +203,7 @@ class Editions:
         try:
             edition = await asyncio.to_thread(self._opened_edition, form)
         except Exception as error:  # whatever the loading of a model raises, the questions go on
-            cause = str(error) if isinstance(error, FootnoteError) else type(error).__name__
-            model = form.model or "a model that was not recorded"
-            self.trouble = f"The library is embedded with {model}, which cannot be opened here: {cause}"
+            self.trouble = f"The library is embedded with {_why_not(form, error)}"
             log.warning(
                 "live_form_not_opened", form=form_id, model=form.model, again_in_s=OPEN_AGAIN_S, **trouble(error)
             )
@@ -221,6 +227,11 @@ class Editions:
             log.info("library_form_followed", form=edition.form.id, model=edition.form.model)
             if self.remark:
                 log.warning("embedding_model_not_live", advice=self.remark)
+
+
+def _why_not(form: Form, error: Exception) -> str:
+    cause = str(error) if isinstance(error, FootnoteError) else type(error).__name__
+    return f"{form.model or 'a model that was not recorded'}, which cannot be opened here: {cause}"
 
 
 _ADVICE = "Install what it needs, set EMBEDDING_MODEL to it, or run `python -m bot library reembed`."

@@ -166,10 +166,11 @@ class Library(Syncing):
         `incomplete`."""
         return await self._reembedding().run(progress, incomplete)
 
-    async def roll_back(self) -> FormStatus:
+    async def roll_back(self, *, unopened: bool = False) -> FormStatus:
         """Switches back to the form that was live before, in one step. It holds nothing that is outdated, but may lack
-        what changed since: `sync` brings that. Raises TellUser where there is none."""
-        return await self._reembedding().roll_back()
+        what changed since: `sync` brings that. Raises TellUser where there is none, or where its model cannot be opened
+        here, unless it may be `unopened`."""
+        return await self._reembedding().roll_back(unopened)
 
     async def prune(self) -> list[FormStatus]:
         """Drops all forms but the live one, the one before, and that of EMBEDDING_MODEL; gives what is dropped."""
@@ -203,7 +204,7 @@ class Library(Syncing):
 @asynccontextmanager
 async def open_library(settings: Settings) -> AsyncIterator[Library]:
     """Opens the library that the settings name: on Weaviate when its URL is set, else embedded in the data folder."""
-    embedder = open_embedder(settings)
+    embedder = await asyncio.to_thread(open_embedder, settings)  # it may wait for a server, or load for seconds
     form = Form.made_by(embedder, settings.embedding_model, set_about_embedding(settings))
     forms = open_forms(settings)
 

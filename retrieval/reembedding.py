@@ -86,13 +86,19 @@ class Reembedding:
             seconds=round(time.perf_counter() - began, 3),
         )
 
-    async def roll_back(self) -> FormStatus:
-        """Switches back to the form that was live before. Raises TellUser where there is none."""
+    async def roll_back(self, unopened: bool) -> FormStatus:
+        """Switches back to the form that was live before. Raises TellUser where there is none, or where its model
+        cannot be opened here, unless it may be `unopened`."""
         forms = self._editions.forms
         live = await self._live()
         before = form_before(await forms.all(), live.id)
         if before is None:
             raise TellUser("There is no form to go back to: the live one is the first.")
+        if not unopened:
+            try:
+                await self._editions.open(before)
+            except TellUser as error:
+                raise TellUser(f"The form before is of {error} (`--force` switches all the same.)") from error
         await forms.switch(before.id)
         self._editions.look_again()
         log.info("library_rolled_back", form=before.id, model=before.model, left=live.id)

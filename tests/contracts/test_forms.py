@@ -458,6 +458,22 @@ async def test_a_model_that_is_not_installed_here_leaves_the_old_form_in_use(
         await ask(running, team_id, "page 3")
 
 
+async def test_going_back_to_a_model_that_cannot_be_opened_here_is_refused(
+    opened: Open, store: Forms, pages: Pages
+) -> None:
+    """Else nobody who is started with the new model would answer; an operator may insist, from a shell that lacks what
+    the bot's processes have."""
+    team_id = new_team()
+    await opened("small").ingest(team_id, pages.file)
+    here = opened("wide", known=("wide",))
+    await here.reembed()
+    with pytest.raises(TellUser, match=r"small, which cannot be opened here: small is not installed here.*--force"):
+        await here.roll_back()
+    assert await store.live() == form("wide")
+    assert (await here.roll_back(unopened=True)).model == "small"
+    assert await store.live() == form("small")
+
+
 async def test_old_forms_are_dropped_but_not_those_that_are_needed(opened: Open, pages: Pages) -> None:
     """The live one, the one before and that of EMBEDDING_MODEL stay; going back goes to the one before."""
     team_id = new_team()
