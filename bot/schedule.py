@@ -68,8 +68,16 @@ class Schedule:
 
 async def order(queue: Queue, name: str) -> None:
     """Queues the sync of a source, unless it waits already: one that runs may be past what has changed since."""
-    key = quote(name, safe="")
-    await queue.add("sync", name, key=f"sync:{key}", thread=f"source:{key}", again=True)
+    await queue.add("sync", name, key=_key(name), thread=f"source:{quote(name, safe='')}", again=True)
+
+
+async def is_ordered(queue: Queue, name: str) -> bool:
+    """Whether a sync of a source waits or runs."""
+    return await queue.has(_key(name))
+
+
+def _key(name: str) -> str:
+    return f"sync:{quote(name, safe='')}"
 
 
 def log_report(name: str, report: IngestReport) -> None:

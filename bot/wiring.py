@@ -308,7 +308,7 @@ async def run_worker(settings: Settings) -> None:
     from bot.learning.versions.watch import Watch
     from bot.memory import memory_health
     from bot.rounds import Rounds
-    from bot.schedule import Schedule
+    from bot.schedule import Schedule, is_ordered
     from bot.spreading import Spreading
     from bot.worker import Duty, open_queue
     from handlers.audience import Audience
@@ -391,6 +391,7 @@ async def run_worker(settings: Settings) -> None:
                 sync=sync,
                 remove=remove,
                 progress=rounds.progress,
+                is_ordered=partial(is_ordered, queue),
                 order=order_source,
                 name_of=name_of,
                 opened=settings.slack_sources,

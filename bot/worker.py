@@ -105,7 +105,19 @@ class Queue:
         except (RedisError, OSError) as error:
             raise TryAgain(f"the queue does not take jobs: {type(error).__name__}") from error
         if there.state not in (ExecutionState.SCHEDULED, ExecutionState.QUEUED):
-            await self.add(kind, payload, key=f"{key}#again", thread=thread, after_s=after_s)
+            await self.add(kind, payload, key=_again(key), thread=thread, after_s=after_s)
+
+    async def has(self, key: str) -> bool:
+        """Whether a job with this key is waiting or running, or one behind it. Raises TryAgain when Redis does not
+        answer."""
+        from docket.execution import ExecutionState
+
+        try:
+            found = [await self._docket.get_execution(one) for one in (key, _again(key))]
+        except (RedisError, OSError) as error:
+            raise TryAgain(f"the queue does not answer: {type(error).__name__}") from error
+        is_on = (ExecutionState.SCHEDULED, ExecutionState.QUEUED, ExecutionState.RUNNING)
+        return any(one is not None and one.state in is_on for one in found)
 
     async def backlog(self) -> Backlog:
         """Counts the jobs."""
@@ -160,6 +172,10 @@ class Queue:
         failure = Failure(kind=job.kind, payload=job.payload, cause=cause_of(error), at=now())
         await self._journal.give_up(failure)
         await self._journal.ended(job.key)
+
+
+def _again(key: str) -> str:
+    return f"{key}#again"
 
 
 @asynccontextmanager

@@ -91,6 +91,8 @@ class Shelves:
     remove: Callable[[str], Awaitable[int]]
     progress: Callable[[], Awaitable[Sequence[Progress]]]
     """Says of each source that is read in parts how far that is."""
+    is_ordered: Callable[[str], Awaitable[bool]]
+    """Whether a source's sync waits, or lists it."""
     order: Callable[[SourceOrder, float], Awaitable[None]]
     """Queues, to be done after so many seconds."""
     name_of: Callable[[str], str]
@@ -178,11 +180,15 @@ class Sources:
         )
 
     async def _told(self, order: SourceOrder, readable: frozenset[str]) -> Shown | None:
+        later = order.model_copy(update={"looks": order.looks + 1})
         if await self._progress(order.name):
-            await self._shelves.order(order.model_copy(update={"looks": order.looks + 1}), LOOK_S)
+            await self._shelves.order(later, LOOK_S)
             return None
         source = await self._known(order.name, readable)
         if source.last_report is None or source.synced_at is None or source.synced_at < order.at:
+            if await self._shelves.is_ordered(order.name):  # its round was begun anew
+                await self._shelves.order(later, LOOK_S)
+                return None
             return f"*{escape(source.name)}* was not read to its end. `/support sources sync NAME` begins again.", None
         return told(source.name, source.last_report, source.last_report.failures)
 

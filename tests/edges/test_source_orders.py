@@ -29,6 +29,7 @@ class Library:
         self.ordered: list[SourceOrder] = []
         self.parts: list[Progress] = []
         self.report: IngestReport | None = REPORT
+        self.waiting: set[str] = set()
 
     async def sources(self) -> list[Source]:
         return list(self.kept.values())
@@ -46,13 +47,23 @@ class Library:
     async def progress(self) -> list[Progress]:
         return self.parts
 
+    async def is_ordered(self, name: str) -> bool:
+        return name in self.waiting
+
     async def order(self, order: SourceOrder, after_s: float) -> None:
         self.ordered.append(order)
 
     @property
     def shelves(self) -> Shelves:
         return Shelves(
-            self.sources, self.add, self.sync, self.remove, self.progress, self.order, lambda address: "docs"
+            sources=self.sources,
+            add=self.add,
+            sync=self.sync,
+            remove=self.remove,
+            progress=self.progress,
+            is_ordered=self.is_ordered,
+            order=self.order,
+            name_of=lambda address: "docs",
         )
 
 
@@ -193,6 +204,17 @@ async def test_a_reading_that_was_broken_off_is_told_as_that(journal: Journal) -
     synced_at = now() - timedelta(hours=1)
     sources = over(Library(docs(synced_at=synced_at, last_report=LastReport.of(REPORT))), journal)
     assert "not read to its end" in await said(sources, order("tell"))
+
+
+async def test_a_reading_that_is_begun_anew_is_told_of_at_its_end(journal: Journal) -> None:
+    """Its round is gone, as where the source was moved; the next one waits, or is being listed."""
+    library = Library(docs())
+    library.waiting = {"docs"}
+    sources = over(library, journal)
+    assert await sources.done(order("tell")) is None
+    (later,) = library.ordered
+    library.waiting, library.kept["docs"] = set(), docs(synced_at=now(), last_report=LastReport.of(REPORT))
+    assert "2 added" in await said(sources, later)
 
 
 async def test_a_name_that_looks_like_something_secret_can_be_typed(journal: Journal) -> None:

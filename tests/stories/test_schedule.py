@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from bot.errors import LibraryUnavailable, TellUser
 from bot.journal import Journal
 from bot.memory import Memory
-from bot.schedule import Schedule, log_report, order
+from bot.schedule import Schedule, is_ordered, log_report, order
 from bot.vocabulary import IngestReport, Question, SourceFailure
 from bot.worker import Queue, open_queue
 from retrieval.index import form_of
@@ -132,15 +132,17 @@ async def test_what_is_ordered_while_its_source_is_read_is_done_afterwards(queue
         backlog = await queue.backlog()
         return not backlog.waiting and not backlog.running
 
+    assert not await is_ordered(queue, "docs")
     await order(queue, "docs")
     await order(queue, "docs")
     async with keeping(queue, Schedule(queue, Syncing(0).due, sync)):
         await eventually(begun)
+        assert await is_ordered(queue, "docs")
         for _ in range(3):
             await order(queue, "docs")
         may_end.set()
         await eventually(is_idle)
-    assert synced == 2
+    assert synced == 2 and not await is_ordered(queue, "docs")
 
 
 async def test_a_source_that_cannot_be_read_is_no_dead_letter(queue: Queue, journal: Journal) -> None:
