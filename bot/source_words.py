@@ -1,13 +1,14 @@
 """What people say about sources, in the shell and in Slack alike: schedules, and addresses. In Slack an address is read
-by more eyes than the operator's, and written by hands that are not the operator's. So it never shows a secret there;
-and only what stands on the web may be named, or what the operator has opened (SLACK_SOURCES), for anything else is read
-from the server's own disk or with the keys that the server holds."""
+by more eyes than the operator's, and written by hands that are not the operator's. So what looks like a secret, by its
+shape or by the name that it has, is never shown there (a key that is a plain part of a path has neither); and only what
+stands on the web may be named, or what the operator has opened (SLACK_SOURCES), for anything else is read from the
+server's own disk or with the keys that the server holds."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from bot.errors import TellUser
 from bot.redacting import redact
@@ -23,7 +24,9 @@ _TOKEN = re.compile(
     r"token|secret|signature|passw|pwd|credential|session|jwt|api_?key|access_?key|(?<![a-z])(?:sig|key|auth|code)(?![a-z])",
     re.IGNORECASE,
 )
-"""In the name of a value of a query."""
+"""In the name of a value: in a query, in a fragment, and after a semicolon in a path."""
+_ENDS = re.compile(r"[/?#&;]")
+_UNBROKEN = re.compile(r"[A-Za-z0-9]{16,}")
 _ADDRESS = re.compile(r"\b[a-zA-Z][\w+.-]*://[^\s<>\"]+")
 _HIDDEN = "…"
 _PLACEHOLDER = re.compile(r"⟨(?!ip )[^⟩]*⟩")
@@ -49,14 +52,22 @@ def holds_secret(address: str) -> bool:
     """Whether an address holds a login, a signature or anything else that looks like a key."""
     try:
         parts = urlsplit(address)
-        names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     except ValueError:
         return True  # nobody knows
     before, at, _ = parts.netloc.rpartition("@")
     if at and (parts.scheme not in _NAMES_PARTS or (":" in before and parts.scheme != "github")):
         return True
+    beyond = unquote(f"{parts.path}?{parts.query}#{parts.fragment}")
+    values = [one.partition("=")[::2] for one in _ENDS.split(beyond) if "=" in one]
+    if any(_TOKEN.search(name) or _is_made_up(value) for name, value in values):
+        return True
     plain = re.sub(r"[@:]", " ", unquote(address))  # else an owner and a repository look like a login
-    return any(map(_TOKEN.search, names)) or _PLACEHOLDER.search(redact(plain)) is not None
+    return _PLACEHOLDER.search(redact(plain)) is not None
+
+
+def _is_made_up(value: str) -> bool:
+    """Whether a value is none that a person gave: letters and digits, and nothing that parts them."""
+    return any(not (run.isalpha() or run.isdigit()) for run in _UNBROKEN.findall(value))
 
 
 def shown_address(address: str) -> str:
