@@ -86,6 +86,7 @@ _OPPOSITES = [
     )
 ]
 
+_MONTHS_BEGIN = sorted({name[:3] for name in _MONTHS})
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _DATES = re.compile(
     rf"""\b(?P<iso>\d{{4}}-\d{{2}}-\d{{2}})\b
@@ -162,7 +163,7 @@ def read(text: str) -> Claims:
         for code in _CODE.findall(text):
             (claims.phrases if re.search(r"\s", code.strip()) else claims.identifiers).add(_collapse(code))
         text = _CODE.sub(lambda code: " " + code[1] + " ", text)
-    if _DIGIT.search(text):
+    if _DIGIT.search(text) and _may_hold_a_date(text):
         text = _DATES.sub(lambda match: _date(match, claims), text)
     is_denied = False
     matches = list(_TOKEN.finditer(text))
@@ -243,14 +244,22 @@ def _collapse(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
+def _may_hold_a_date(text: str) -> bool:
+    """Whether to look for dates, which takes longer than all else; what is not ASCII may be a month's name, too."""
+    if not text.isascii() or text.count("-") > 1:
+        return True
+    lower = text.lower()
+    return any(month in lower for month in _MONTHS_BEGIN)
+
+
 def _date(match: re.Match[str], claims: Claims) -> str:
     if match["iso"]:
         year, month, day = match["iso"].split("-")
     else:
         name = match["m1"] or match["m2"]
-        if name[0].islower():
-            return match[0]  # "it may 5 times …"
-        month, day, year = _MONTHS[name.lower()], f"{int(match['d1'] or match['d2']):02}", match["y1"] or match["y2"]
+        if name[0].islower() or name.casefold() not in _MONTHS:
+            return match[0]  # "it may 5 times …", "5 Aprıl"
+        month, day, year = _MONTHS[name.casefold()], f"{int(match['d1'] or match['d2']):02}", match["y1"] or match["y2"]
         claims.words.add(stem(name))
     if not 1 <= int(day) <= 31:
         return match[0]
