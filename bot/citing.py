@@ -84,7 +84,7 @@ class Citer:
         self._asked = asked.words | asked.identifiers
         self._order: list[int] = []
         self._spans: dict[int, list[Span]] = {}
-        self._citations: tuple[Citation, ...] | None = None
+        self._citations: dict[int, Citation] = {}
         self._said: set[str] = set()
         self._lead = self._connecting = ""
         self._steps_left_out = 0
@@ -96,12 +96,7 @@ class Citer:
     @property
     def citations(self) -> tuple[Citation, ...]:
         """What was cited so far; the citation with the number n stands at n - 1."""
-        if self._citations is None:
-            cited = [(self._grounds.evidence[index], self._spans[index]) for index in self._order]
-            self._citations = tuple(
-                cite(number, each.passage, each.quote(spans)) for number, (each, spans) in enumerate(cited, start=1)
-            )
-        return self._citations
+        return tuple(self._citations[index] for index in self._order)
 
     @property
     def passages(self) -> tuple[Passage, ...]:
@@ -181,9 +176,12 @@ class Citer:
         if index not in self._order:
             self._order.append(index)
         known = self._spans.setdefault(index, [])
-        known.extend(span for span in support.spans if span not in known)
-        self._citations = None
-        return self._order.index(index) + 1
+        new = [span for span in support.spans if span not in known]
+        number, each = self._order.index(index) + 1, self._grounds.evidence[index]
+        if new or index not in self._citations:
+            known.extend(new)
+            self._citations[index] = cite(number, each.passage, each.quote(known))
+        return number
 
 
 def take_marks(body: str) -> tuple[list[int], str]:

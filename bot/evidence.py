@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from bot.claims import Claims, opposed, read
 from bot.defusing import visible
@@ -136,8 +136,11 @@ class Grounds:
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         self.evidence = [evidence(passage) for passage in passages]
-        # What half of the passages speak of is their subject: the company, the product.
-        self._known = in_at_least(max(2, (len(passages) + 1) // 2), (each.vocabulary for each in self.evidence))
+
+    @cached_property
+    def _known(self) -> Set[str]:
+        """What half of the passages speak of, which is their subject: the company, the product."""
+        return in_at_least(max(2, (len(self.evidence) + 1) // 2), (each.vocabulary for each in self.evidence))
 
     def supporting(self, claims: Claims, numbers: Iterable[int]) -> list[tuple[int, Support]]:
         """Gives the passages that a sentence may cite, by index: those whose numbers it names, as far as they hold, one
@@ -163,7 +166,9 @@ class Grounds:
         holding = []
         for index in indexes:
             each = self.evidence[index]
-            if claims.is_empty or each.lacks(claims, self._known) or share([each], claims) < ENOUGH:
+            if claims.is_empty or share([each], claims) < ENOUGH:
+                continue
+            if each.lacks(claims) and each.lacks(claims, self._known):
                 continue
             if support := each.support(claims):
                 holding.append((index, support))

@@ -216,7 +216,7 @@ def _title(passage: Passage) -> str:
 
 
 def _age(passage: Passage) -> str:
-    return f" (updated {passage.updated_at:%Y-%m-%d})" if passage.updated_at else ""
+    return f" (updated {passage.updated_at.date()})" if passage.updated_at else ""
 
 
 def _line(text: str) -> str:
