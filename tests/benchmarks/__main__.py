@@ -23,6 +23,7 @@ from retrieval.chunking import CHUNKER
 from retrieval.embedding import MiniLM
 from retrieval.index import Index, Page, form_of
 from retrieval.index_embedded import EmbeddedIndex
+from retrieval.index_weaviate import WeaviateIndex
 from retrieval.library import Library
 from tests.benchmarks import tuning
 from tests.benchmarks.answering import our_share
@@ -129,11 +130,12 @@ class Bench:
             self.points.append(Point(count, "embedded", await find_times(look, questions)))
 
     async def find_weaviate(self, author: Author, questions: Sequence[str]) -> None:
-        """The same on Weaviate, which starts empty and is left empty, beside its bare client."""
+        """The same on Weaviate, which starts empty and is left empty, beside its bare client. Nothing is remembered
+        from find to find: in a large library most of what is found was not found lately."""
         with running(self.folder) as server:
             kind = WeaviateKind(server)
             await kind.clean()
-            index = kind.new(self.form, self.embedder.dimensions, ALPHA)
+            index = WeaviateIndex(kind.connection(), self.form, self.embedder.dimensions, ALPHA, remembered=0)
             await fill(index, LOCAL_TEAM, self.pages)
             library, connection = self.library(index), kind.connection()
             libraries = await self.libraries(index, author)

@@ -31,6 +31,7 @@ from bot.vocabulary import Passage, Question
 from retrieval.chunking import CHUNKER, embedded_text
 from retrieval.embedding import MiniLM
 from retrieval.index import form_of
+from retrieval.index_weaviate import WeaviateIndex
 from retrieval.library import Library
 from tests.benchmarks.answering import READABLE, InstantModel
 from tests.benchmarks.clock import TimedEmbedder, ms_since
@@ -43,6 +44,7 @@ from tests.weaviate_server import SKIP_REASON, Server, is_available, running
 ALPHA = Settings.model_fields["hybrid_alpha"].default
 OURS, LANGCHAIN, LLAMAINDEX = "Footnote", "LangChain", "LlamaIndex"
 NAMES = (OURS, LANGCHAIN, LLAMAINDEX)
+COLD = "Footnote, nothing remembered"
 REPLY = "It is under Settings, where it can be changed at any time."
 WARM_UP = 5
 LEAST = 0.01
@@ -282,7 +284,7 @@ async def ask_in_turn(ways: Sequence[Way], questions: Sequence[str], rounds: int
         (way.of, median(least[number, text, False] - least[number, text, True] for text in questions))
         for number, way in enumerate(ways)
     ]
-    return {name: min(ms for of, ms in medians if of == name) for name in NAMES}
+    return {name: min(ms for of, ms in medians if of == name) for name, _ in medians}
 
 
 async def _timed(call: Call, text: str) -> float:
@@ -333,6 +335,9 @@ class Comparison:
                 kind.new(self.form, self.embedder.dimensions, ALPHA), self.embedder, self.form, 0.0, "minilm"
             )
             stack.push_async_callback(self.library.close)
+            forgetful = WeaviateIndex(kind.connection(), self.form, self.embedder.dimensions, ALPHA, remembered=0)
+            cold = Library(forgetful, self.embedder, self.form, 0.0, "minilm")
+            stack.push_async_callback(cold.close)
             connection = kind.connection()
             stack.push_async_callback(connection.close)
             client = await stack.enter_async_context(connection.use(within_s=3_600))
@@ -344,8 +349,9 @@ class Comparison:
             ours = bare_search(
                 client.collections.use(f"Passages_{self.form}").with_tenant(LOCAL_TEAM), self.embedder, ALPHA
             )
-            finds = [Way(OURS, self.find, ours), *peers.finds(self.embedder)]
+            finds = [Way(OURS, partial(self.find, self.library), ours), *peers.finds(self.embedder)]
             found = await hits(finds, self.gold)
+            finds.append(Way(COLD, partial(self.find, cold), ours))
             rounds = 2 if self.is_quick else 10
             find_ms = await ask_in_turn(finds, self.questions, rounds)
             answers = [Way(OURS, self.answer, ours), *peers.answers(self.embedder)]
@@ -353,9 +359,9 @@ class Comparison:
             ingested = await self.ingest(folder, passages, peers)  # last: the peers have all in one place
         return [*self._of_questions(find_ms, answer_ms, found, len(passages)), *ingested]
 
-    async def find(self, text: str) -> Any:
+    async def find(self, library: Library, text: str) -> Any:
         """Finds as an asker's question does."""
-        return await self.library.find(self._question(text), K)
+        return await library.find(self._question(text), K)
 
     async def answer(self, text: str) -> None:
         """Answers as the worker does, without its journal."""
@@ -412,6 +418,7 @@ class Comparison:
         return [
             Figure("The peers", "–", "", versions()),
             Figure("A find beside peers", _three(find, ".2f"), "ms", f"{over}: {', '.join(NAMES)}", aim),
+            Figure("… first time", f"{find[COLD]:.2f}", "ms", "ours, when no passage that is found was found before"),
             *_beside("A whole answer", answer, "ms", wrote, 0.5),
             Figure(
                 "hit@5 beside peers",
