@@ -19,6 +19,7 @@ _STATES = {
     "live": "answered from",
     "before": "the one before: `python -m bot library rollback` goes back to it",
     "to come": "EMBEDDING_MODEL's: `python -m bot library reembed` completes it and switches to it",
+    "begun": "never live: `library reembed` with its EMBEDDING_MODEL completes it, `library prune --begun` drops it",
     "old": "not needed: `python -m bot library prune` drops it",
 }
 
@@ -125,15 +126,20 @@ def rollback(
         print_report(name, report)
 
 
-def prune(as_json: Json = False) -> None:
-    """Drop the forms that are neither live, nor the one before, nor EMBEDDING_MODEL's."""
+def prune(
+    begun: Annotated[
+        bool, typer.Option("--begun", help="Also what never was live. See that nobody embeds it just now.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Drop the forms that are neither live, nor the one before, nor EMBEDDING_MODEL's, nor being made."""
     from bot.wiring import open_library_of
 
     settings = load_settings()
 
     async def drop() -> list[FormStatus]:
         async with open_library_of(settings) as (_, library):
-            return await library.prune()
+            return await library.prune(begun=begun)
 
     dropped = run(drop())
     if as_json:

@@ -429,8 +429,9 @@ class PartReport(Frozen):
     """Whether the source failed so often that it is to be left alone."""
 
 
-FormState = Literal["live", "before", "to come", "old"]
-"""`before` is what a rollback goes back to; `to come` is EMBEDDING_MODEL's, where that is not live."""
+FormState = Literal["live", "before", "to come", "begun", "old"]
+"""`before` is what a rollback goes back to; `to come` is EMBEDDING_MODEL's, where that is not live; `begun` never was
+live, and is another EMBEDDING_MODEL's, which may be at work on it elsewhere."""
 
 
 class FormStatus(Frozen):

@@ -172,9 +172,10 @@ class Library(Syncing):
         here, unless it may be `unopened`."""
         return await self._reembedding().roll_back(unopened)
 
-    async def prune(self) -> list[FormStatus]:
-        """Drops all forms but the live one, the one before, and that of EMBEDDING_MODEL; gives what is dropped."""
-        return await self._reembedding().prune()
+    async def prune(self, *, begun: bool = False) -> list[FormStatus]:
+        """Drops all forms but the live one, the one before, and that of EMBEDDING_MODEL; gives what is dropped. One
+        that never was live may be embedded by another process just now: it is dropped as `begun` only."""
+        return await self._reembedding().prune(begun)
 
     async def close(self) -> None:
         """Lets go of the index and the threads."""

@@ -104,9 +104,11 @@ class Reembedding:
         log.info("library_rolled_back", form=before.id, model=before.model, left=live.id)
         return await self._status_of(before, "live")
 
-    async def prune(self) -> list[FormStatus]:
-        """Drops the forms that are neither live, nor the one before, nor EMBEDDING_MODEL's."""
-        dropped = [status for status in await self.status() if status.state == "old"]
+    async def prune(self, begun: bool) -> list[FormStatus]:
+        """Drops the forms that were live before the one before; also those that never were live, where nobody may be
+        at work on them any more (`begun`)."""
+        states = ("old", "begun") if begun else ("old",)
+        dropped = [status for status in await self.status() if status.state in states]
         for status in dropped:
             await self._editions.forms.drop(status.id)
             log.info("library_form_dropped", form=status.id, model=status.model)
@@ -126,7 +128,7 @@ class Reembedding:
             elif form.id == self._new.form.id:
                 order.append((2, "to come", form))
             else:
-                order.append((3, "old", form))
+                order.append((4, "old", form) if form.left_at else (3, "begun", form))
         return [
             await self._status_of(form, state) for _, state, form in sorted(order, key=lambda one: (one[0], one[2].id))
         ]

@@ -489,6 +489,36 @@ async def test_old_forms_are_dropped_but_not_those_that_are_needed(opened: Open,
     assert (await ask(opened("wide"), team_id, "page 3")).hits
 
 
+async def test_a_form_that_is_being_made_is_not_dropped(opened: Open, pages: Pages) -> None:
+    """An operator who prunes from a shell with another EMBEDDING_MODEL costs the one who embeds just now no work."""
+    team_id, pruned = new_team(), []
+    await opened("small").ingest(team_id, pages.file)
+
+    class Pruned(HashingEmbedder):
+        """Has the library pruned by a process of the old model while it embeds."""
+
+        def embed_passages(self, some):  # type: ignore[no-untyped-def]
+            pruned.append(asyncio.run_coroutine_threadsafe(opened("small").prune(), loop).result(30))
+            return super().embed_passages(some)
+
+    loop = asyncio.get_running_loop()
+    assert (await opened("wide", Pruned("wide", 96)).reembed()).is_live
+    assert pruned and not any(pruned)
+
+
+async def test_what_was_begun_and_given_up_is_dropped_when_that_is_said(
+    opened: Open, store: Forms, pages: Pages
+) -> None:
+    """It holds room, and no time tells whether somebody still works on it."""
+    await opened("small").ingest(new_team(), pages.file)
+    await store.record(Form.made_by(model("wide"), "wide"))
+    here = opened("small")
+    assert [(one.model, one.state) for one in await here.forms()] == [("small", "live"), ("wide", "begun")]
+    assert await here.prune() == []
+    assert [one.model for one in await here.prune(begun=True)] == ["wide"]
+    assert [one.model for one in await here.forms()] == ["small"]
+
+
 async def test_a_re_embedding_switches_nothing_when_another_one_was_faster(
     opened: Open, store: Forms, pages: Pages
 ) -> None:
