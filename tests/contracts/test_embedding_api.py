@@ -14,13 +14,14 @@ import pytest
 
 from bot.errors import Broken, LibraryUnavailable, RequestRefused
 from bot.settings import Settings
+from bot.vocabulary import LibraryStatus
 from bot.wiring import examine_library
 from retrieval import embedding_api
 from retrieval.embedding import Embedder, open_embedder
 from retrieval.embedding_api import AT_ONCE, BATCH, MAX_TOKENS, ApiEmbedder
 from retrieval.families import Prompts
 from retrieval.index_embedded import EmbeddedIndex
-from retrieval.library import Library
+from retrieval.library import Library, open_library
 from tests.embedding_server import EmbeddingServer, garbage, refused, rows
 
 TEXTS = [f"page {number} about {'keys and tokens ' * (number % 7)}" for number in range(150)]
@@ -133,6 +134,21 @@ async def test_no_question_waits_for_the_others_to_be_embedded(
     server.answering.set()
     assert np.allclose(await asking, right(server, texts), atol=1e-5)
     await library.close()
+
+
+async def test_nothing_else_waits_while_a_library_is_opened(server: EmbeddingServer, tmp_path: Path) -> None:
+    """A process that waits for the server at its start can be stopped meanwhile, and keeps up what runs beside it."""
+    server.answering.clear()
+
+    async def opened() -> LibraryStatus:
+        given = Settings(embedding_base_url=server.base_url, embedding_model="hashing", data_dir=tmp_path)
+        async with open_library(given) as library:
+            return await library.status("T")
+
+    opening = asyncio.create_task(opened())
+    await asyncio.to_thread(wait_until, lambda: server.requests)
+    server.answering.set()
+    assert (await opening).is_ready
 
 
 def test_a_server_that_does_not_answer_is_left_alone_for_a_while(
