@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from bot.settings import Settings
 from bot.vocabulary import Question
 from retrieval.forms import Form
 from retrieval.index import form_of
-from retrieval.index_weaviate import WeaviateIndex
+from retrieval.index_weaviate import UNFINISHED, WeaviateIndex
 from retrieval.library import open_library
 from retrieval.weaviate_connection import Connection
 from retrieval.weaviate_schema import ALIAS
@@ -108,19 +109,71 @@ async def test_what_the_server_refuses_is_told_apart_from_what_it_took(
     weaviate_kind: WeaviateKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With our own check out of the way: a document with a vector that the server refuses is named with the reason and
-    is not known, so that it is tried again; the others of the same call are in. So it is when all are refused."""
+    is not known, so that it is tried again, and what was taken of it is out; the others of the same call are in. So it
+    is when all are refused."""
     monkeypatch.setattr("retrieval.index_weaviate.check_vectors", lambda pages, dimensions: None)
     async with shelf(weaviate_kind, new_team()) as library:
         await library.put("first", "first words")
         good = page(library.team_id, "good", "good words", embedder=library.embedder)
-        odd = page(library.team_id, "odd", "odd words", embedder=library.embedder)
-        odd = replace(odd, vectors=np.ones((1, 3), dtype=np.float32))
+        odd = page(library.team_id, "odd", "## One\n\nodd words\n\n## Two\n\nmore", embedder=library.embedder)
+        odd = replace(odd, vectors=[odd.vectors[0], np.ones(3, dtype=np.float32)])
         for pages in ([odd, good], [odd]):
             refused = await library.index.put(library.team_id, pages)
             assert list(refused) == ["odd"]
             assert "dimensions" in refused["odd"]
             assert set(await library.index.digests(library.team_id, "docs")) == {"first", "good"}
+            assert await library.index.count(library.team_id) == (2, 2)
         assert "good" in await library.ids("good words")
+
+
+class Interrupted(WeaviateIndex):
+    """Is killed before, or is refused, what it writes of documents whose manifest entry begins with `at`."""
+
+    at, is_killed = "", True
+
+    async def _insert(self, name: str, team_id: str, objects: Iterable[Any]) -> dict[int, str]:
+        some = list(objects)
+        if name.startswith("Documents_") and any(one.properties["digest"].startswith(self.at) for one in some):
+            if self.is_killed:
+                raise LibraryUnavailable("Killed here.")
+            return dict.fromkeys(range(len(some)), "no room")
+        return await super()._insert(name, team_id, some)
+
+
+@pytest.mark.weaviate
+async def test_a_new_document_that_is_half_in_is_seen_by_the_next_sync(weaviate_kind: WeaviateKind) -> None:
+    """Killed when its passages are in, and it is not yet called known: it can be taken out, and brought in again."""
+    async with shelf(weaviate_kind, new_team()) as library:
+        index = Interrupted(weaviate_kind.connection(), FORM, HashingEmbedder.dimensions, 0.5)
+        half = page(library.team_id, "half", "Half words.", embedder=library.embedder)
+        index.at = half.digest
+        for is_removed in (True, False):
+            with pytest.raises(LibraryUnavailable):
+                await index.put(library.team_id, [half])
+            assert await library.ids("words") == ["half"]
+            ((known, digest),) = (await library.index.digests(library.team_id, "docs")).items()
+            assert known == "half" and digest != half.digest
+            if is_removed:
+                await library.index.remove(library.team_id, "docs", ["half"])
+                assert await library.index.count(library.team_id) == (0, 0)
+        assert await library.index.put(library.team_id, [half]) == {}
+        assert await library.index.digests(library.team_id, "docs") == {"half": half.digest}
+        await index.close()
+
+
+@pytest.mark.weaviate
+async def test_a_document_that_cannot_be_marked_is_refused(weaviate_kind: WeaviateKind) -> None:
+    """Of a new one nothing is stored then, and of a changed one the earlier version is read."""
+    async with shelf(weaviate_kind, new_team()) as library:
+        index = Interrupted(weaviate_kind.connection(), FORM, HashingEmbedder.dimensions, 0.5)
+        index.at, index.is_killed = UNFINISHED, False
+        old = await library.put("old", "Old words.")
+        for name in ("new", "old"):
+            changed = page(library.team_id, name, "Changed words.", embedder=library.embedder)
+            assert await index.put(library.team_id, [changed]) == {name: "no room"}
+            assert [hit.passage.text for hit in await library.find("changed words")] == ["Old words."]
+            assert await library.index.digests(library.team_id, "docs") == {"old": old.digest}
+        await index.close()
 
 
 @pytest.mark.weaviate
