@@ -40,6 +40,8 @@ _ADDRESS = re.compile(
     |(?P<dotted>{_HOST})(?P<path>[:/?\#][^\s<>"'`|)]*)?""",
     re.IGNORECASE | re.VERBOSE,
 )
+_HINT = re.compile(r"[:@]|//|\.[^\W_]")
+"""In ASCII each address holds one of these, and to look for them takes little of the time."""
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
 _SUFFIX = re.compile(r"[^\W\d_]{2,}|xn--[\w-]+", re.IGNORECASE)
 
@@ -120,6 +122,8 @@ class Defuser:
         # An address in brackets can go without leaving a hole.
         if ")" in text or "]" in text or ">" in text:
             text = _BRACKETED.sub(self._bracketed, text)
+        if text.isascii() and not _HINT.search(text):
+            return text
         has_hole = False
 
         def replace(found: re.Match[str]) -> str:
