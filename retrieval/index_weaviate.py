@@ -15,6 +15,7 @@ from bot.errors import LibraryUnavailable
 from bot.vocabulary import Hit, Passage, Source
 from retrieval.index import Page, Query, check_team, check_vectors
 from retrieval.questions import identifiers
+from retrieval.rows import ROWS_REMEMBERED, Row, Rows, Version
 from retrieval.weaviate_connection import FORBIDDEN, Absent, Connection
 from retrieval.weaviate_schema import (
     RETURNED,
@@ -49,6 +50,8 @@ Key = tuple[str, str]
 """A document: its source and its id."""
 Shown = dict[Key, str]
 """The digest of the version of a document that is to be read."""
+Read = dict[UUID, Row]
+"""Passages and vectors by the ids of their rows."""
 
 
 class WeaviateIndex:
@@ -56,9 +59,12 @@ class WeaviateIndex:
 
     backend = "weaviate"
 
-    def __init__(self, connection: Connection, form: str, dimensions: int, alpha: float) -> None:
+    def __init__(
+        self, connection: Connection, form: str, dimensions: int, alpha: float, remembered: int = ROWS_REMEMBERED
+    ) -> None:
         self._connection, self._form, self._dimensions, self._alpha = connection, form, dimensions, alpha
         self._is_created = False
+        self._rows = Rows(remembered)
         self._shelves: dict[tuple[str, str], CollectionAsync[Any, Any]] = {}
         self._shelves_of: WeaviateAsyncClient | None = None
 
@@ -83,22 +89,48 @@ class WeaviateIndex:
     async def _search(self, team_id: str, query: Query, k: int, shown: Shown) -> list[Hit]:
         from weaviate.classes.query import HybridFusion, MetadataQuery
 
-        try:
-            async with self._connection.use(SEARCH_TIMEOUT_S) as client:
-                found = await self._passages(client, team_id).query.hybrid(
-                    query=" ".join((query.text[:MOST_CHARACTERS], *query.identifiers)),
-                    vector=query.vector.tolist(),
-                    alpha=self._alpha if query.alpha is None else query.alpha,
-                    fusion_type=HybridFusion.RELATIVE_SCORE,
-                    query_properties=list(SEARCHED),
-                    filters=_where(query, shown),
-                    limit=k,
-                    include_vector=True,  # hybrid gives neither distance nor certainty
-                    return_metadata=MetadataQuery(score=True),
-                )
-        except Absent:
-            return []
-        return [_hit(found_object, query) for found_object in found.objects]
+        where = _where(query, shown)
+        rows: list[tuple[float, Row]] = []
+        for _ in range(LOOKS):
+            try:
+                async with self._connection.use(SEARCH_TIMEOUT_S) as client:
+                    # It reads what is asked for of all that it ranks, which is a hundred for each leg: only ids.
+                    found = await self._passages(client, team_id).query.hybrid(
+                        query=" ".join((query.text[:MOST_CHARACTERS], *query.identifiers)),
+                        vector=query.vector.tolist(),
+                        alpha=self._alpha if query.alpha is None else query.alpha,
+                        fusion_type=HybridFusion.RELATIVE_SCORE,
+                        query_properties=list(SEARCHED),
+                        filters=where,
+                        limit=k,
+                        return_properties=[],
+                        return_metadata=MetadataQuery(score=True, last_update_time=True),
+                    )
+                    read = await self._read(client, team_id, found.objects, where)
+            except Absent:
+                return []
+            rows = [(one.metadata.score or 0.0, read[one.uuid]) for one in found.objects if one.uuid in read]
+            if len(rows) == len(found.objects):
+                break  # else one was taken out before it was read
+        return [Hit(passage=row.passage, score=score, certainty=query.certainty(row.vector)) for score, row in rows]
+
+    async def _read(self, client: WeaviateAsyncClient, team_id: str, found: Sequence[Any], where: Any) -> Read:
+        """Gives the rows of what was found. Those that are not remembered are asked for, if `where` holds of them."""
+        from weaviate.classes.query import Filter, MetadataQuery
+
+        rows = {one.uuid: row for one in found if (row := self._rows.get(_version(team_id, one)))}
+        missing = [one.uuid for one in found if one.uuid not in rows]
+        if missing:
+            fetched = await self._passages(client, team_id).query.fetch_objects(
+                filters=Filter.by_id().contains_any(missing) & where,
+                limit=len(missing),
+                include_vector=True,  # hybrid gives neither distance nor certainty
+                return_metadata=MetadataQuery(last_update_time=True),
+            )
+            for one in fetched.objects:
+                rows[one.uuid] = row = _row(one)
+                self._rows.keep(_version(team_id, one), row)
+        return rows
 
     async def around(self, team_id: str, passage: Passage, reach: int, readable: frozenset[str]) -> list[Passage]:
         if not readable:
@@ -426,11 +458,14 @@ def _mixed(hits: Iterable[Hit]) -> set[Key]:
     return {key for key, found in digests.items() if len(found) > 1}
 
 
-def _hit(found: Any, query: Query) -> Hit:
+def _version(team_id: str, found: Any) -> Version:
+    return team_id, found.uuid, found.metadata.last_update_time
+
+
+def _row(found: Any) -> Row:
     import numpy as np
 
-    vector = np.asarray(found.vector["default"], dtype=np.float32)
-    return Hit(passage=_passage(found), score=found.metadata.score or 0.0, certainty=query.certainty(vector))
+    return Row(_passage(found), np.asarray(found.vector["default"], dtype=np.float32))
 
 
 def _passage(found: Any) -> Passage:
