@@ -130,7 +130,7 @@ def calibrate(
     """
     import numpy as np
 
-    holds = np.array([search.holds for search in searches])
+    holds = np.array([search.holds for search in searches], dtype=bool)  # of none it would be of floats
     answered, unanswered = int(holds.sum()), int((~holds).sum())
     if min(answered, unanswered) < FEWEST:
         raise TellUser(

@@ -95,6 +95,8 @@ def test_too_few_questions_teach_nothing() -> None:
         learn(searches(9))
     with pytest.raises(TellUser, match="0 did not"):
         learn([search for search in searches(60) if search.holds])
+    with pytest.raises(TellUser, match="0 searches found the answer and 0 did not.*`gold_doc_ids`"):
+        learn([])
 
 
 def test_the_area_counts_risk_at_every_coverage() -> None:
