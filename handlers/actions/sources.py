@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 def register(app: AsyncApp, inbox: Inbox) -> None:
     async def pressed(ack: Any, body: dict[str, Any], action: dict[str, Any]) -> None:
-        by, name = body["user"]["id"], str(action.get("value", ""))
+        by, (mark, _, name) = body["user"]["id"], str(action.get("value", "")).partition(" ")
         order = SourceOrder(
             what="remove" if action.get("action_id") == "source_remove" else "keep",
             name=name,
+            mark=mark,
             by=by,
             channel_id=(body.get("container") or {}).get("channel_id", ""),
             once=f"{by}:{name}:{action.get('action_ts')}",

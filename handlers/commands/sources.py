@@ -4,6 +4,7 @@ may read what it is for, in a place where everybody may."""
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -50,6 +51,8 @@ class SourceOrder(Frozen):
     what: Literal["add", "sync", "remove", "keep", "tell"]
     """`tell` waits until a source is no longer read in parts, and tells how that ended."""
     name: str
+    mark: str = ""
+    """Of the address that was shown when it was asked whether to remove it."""
     address: str = ""
     audience: str | None = None
     """None leaves it as it was."""
@@ -154,8 +157,11 @@ class Sources:
             case "tell":
                 return await self._told(order, readable)
             case "remove":
-                if order.name not in [one.name for one in await self._shelves.sources() if one.audience in readable]:
+                there = [one for one in await self._shelves.sources() if one.name == order.name]
+                if not there or there[0].audience not in readable:
                     return f"*{escape(order.name)}* is not among the sources any more.", None
+                if mark_of(there[0].address) != order.mark:
+                    raise TellUser("It is another source by now: `/support sources remove NAME` asks again.")
                 removed = await self._shelves.remove(order.name)
                 return f"*{escape(order.name)}* is forgotten, and {counted(removed, 'page')} with it.", None
 
@@ -324,12 +330,17 @@ def _asked_whether(source: Source, commanded: Commanded) -> Shown:
         f"Remove *{escape(source.name)}* ({escape(shown_address(source.address))})? "
         f"{counted(source.documents, 'page')} would be out of the library at once, and in no answer any more."
     )
+    value = f"{mark_of(source.address)} {source.name}"
     buttons = [
-        blocks.button(f"Remove {counted(source.documents, 'page')}", "source_remove", source.name)
-        | {"style": "danger"},
-        blocks.button("Keep", "source_keep", source.name),
+        blocks.button(f"Remove {counted(source.documents, 'page')}", "source_remove", value) | {"style": "danger"},
+        blocks.button("Keep", "source_keep", value),
     ]
     return text, [blocks.section(text), {"type": "actions", "elements": buttons}]
+
+
+def mark_of(address: str) -> str:
+    """Tells one address from another, and nobody what it is."""
+    return hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
 def _by(commanded: Commanded) -> dict[str, str]:

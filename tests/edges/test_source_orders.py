@@ -13,7 +13,7 @@ from bot.memory import Memory
 from bot.rounds import Progress
 from bot.vocabulary import IngestReport, LastReport, Source, SourceFailure
 from handlers.blocks import BLOCKS_LIMIT, SECTION_LIMIT
-from handlers.commands.sources import Shelves, SourceOrder, Sources
+from handlers.commands.sources import Shelves, SourceOrder, Sources, mark_of
 from handlers.inbox import Commanded
 from tests.nouns import TEAM
 
@@ -149,8 +149,17 @@ async def test_a_name_that_was_taken_meanwhile_is_not_taken_over(journal: Journa
 async def test_what_is_removed_already_is_told_so(journal: Journal) -> None:
     """As after a crash between the removal and its telling."""
     sources = over(Library(docs()), journal)
-    assert "7 pages with it" in await said(sources, order("remove"))
-    assert "not among the sources any more" in await said(sources, order("remove"))
+    remove = order("remove", mark=mark_of("https://docs.example/"))
+    assert "7 pages with it" in await said(sources, remove)
+    assert "not among the sources any more" in await said(sources, remove)
+
+
+async def test_what_is_another_source_by_now_is_not_removed(journal: Journal) -> None:
+    """The button was shown for what was at another address, and may have stood there for days."""
+    library = Library(docs(address="https://moved.example/"))
+    remove = order("remove", mark=mark_of("https://docs.example/"))
+    assert "another source by now" in await said(over(library, journal), remove)
+    assert "docs" in library.kept
 
 
 @pytest.mark.parametrize("what", ["add", "sync"])
