@@ -180,7 +180,7 @@ async def _together() -> AsyncIterator[asyncio.TaskGroup]:
 
 def already_there(document_id: str, place: str) -> str:
     """Says why a second document of an id does not go in."""
-    return f"has the id “{document_id}”, which {place} has already"
+    return f"has the id “{document_id}”, which {place} has already: each needs its own"
 
 
 def digest_of(document: Document) -> str:

@@ -13,7 +13,18 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from bot.errors import TellUser
-from retrieval.sources import MANY, MOST_BYTES, Content, Item, OutOfReach, Unread, check_size, is_passed_over, item_at
+from retrieval.sources import (
+    MANY,
+    MOST_BYTES,
+    Content,
+    Item,
+    OutOfReach,
+    Unread,
+    check_size,
+    is_passed_over,
+    item_at,
+    told_apart,
+)
 
 _NOT_FOR_SOURCES = frozenset({"http", "https", "reference", "data", "generic", "dask", "jupyter", "jlab"})
 """What would lead anywhere: these follow addresses that a file holds, past the guard of web addresses."""
@@ -66,6 +77,9 @@ class Remote:
             found = self._files.find(self._root, detail=True)
         if not found:
             raise TellUser(f"{self._address} holds no file. (`sources remove` takes a source out of the library.)")
+        yield from told_apart(self._listed(found))
+
+    def _listed(self, found: dict[str, Any]) -> Iterator[Item | Unread]:
         for path in sorted(found):
             info = found.pop(path)
             below = path.removeprefix(self._root).lstrip("/") or PurePosixPath(path).name

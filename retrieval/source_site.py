@@ -16,7 +16,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from bot.errors import TellUser
 from retrieval.decoding import FORMATS, HTML, MARKDOWN, RECORDS, TEXT, Unfit
 from retrieval.fetching import Fetched, Fetcher, Gone, unpacked
-from retrieval.sources import Access, Content, Item, OutOfReach, Unread, is_passed_over
+from retrieval.sources import Access, Content, Item, OutOfReach, Unread, is_passed_over, told_apart
 
 MOST_PAGES = 20_000
 MOST_MAPS = 500
@@ -54,7 +54,7 @@ class Site:
 
     def items(self) -> Iterator[Item | Unread]:
         try:
-            yield from self._items()
+            yield from told_apart(self._items())
         except (Unfit, OutOfReach) as error:
             raise TellUser(f"{self._address} {error}.") from error
 

@@ -9,15 +9,15 @@ import mimetypes
 import os
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from bot.errors import TellUser
-from retrieval.decoding import Unfit
+from retrieval.decoding import FORMATS, MARKDOWN, TEXT, Unfit
 
 MOST_BYTES = 20_000_000
 """Of one file; nobody wrote a longer one by hand."""
@@ -196,10 +196,8 @@ class Folder:
 
         for folder, folders, names in os.walk(self.root, onerror=refuse):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                file = Path(folder, name)
-                if not is_passed_over(name):
-                    yield item_at(str(file), file.relative_to(self.root).as_posix())
+            files = [Path(folder, name) for name in sorted(names) if not is_passed_over(name)]
+            yield from told_apart(item_at(str(file), file.relative_to(self.root).as_posix()) for file in files)
         yield from refused
 
     def check(self) -> None:
@@ -235,6 +233,16 @@ def item_at(path: str, below: str) -> Item:
     """Gives the item of a file, by its path below the source."""
     place = PurePosixPath(_told(below))
     return Item(str(place), place.with_suffix("").as_posix(), path, place.suffix.lower())
+
+
+def told_apart(items: Iterable[Item | Unread]) -> Iterator[Item | Unread]:
+    """Gives items ids of their own: of documents whose names differ by the suffix alone all but the first keep it."""
+    taken: set[str] = set()
+    for item in items:
+        if isinstance(item, Item) and item.kind in MARKDOWN | TEXT | FORMATS:
+            item = replace(item, id=item.id + item.kind) if item.id in taken else item
+            taken.add(item.id)
+        yield item
 
 
 def _told(path: str) -> str:

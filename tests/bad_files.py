@@ -124,6 +124,7 @@ def write_all(folder: Path) -> dict[str, str]:
         "good-page.html": b"<main><h1>Page</h1><p>HTML says 1003.</p><p style='left:-9999px'>hiddenword</p></main>",
         "good-manual.pdf": pdf("PDF says 1004."),
         "good-letter.docx": docx(("Heading 1", "Letter"), ("Normal", "Word says 1005."), hidden="hiddenword"),
+        "good.txt": b"Another text of that name says 1008.",
         "good.jsonl": b'{"id": "record", "text": "A record says 1006."}\n{"id": \n{"id": "record", "text": "Again."}\n',
     }
     bad: dict[str, tuple[bytes, str]] = {
@@ -154,7 +155,6 @@ def write_all(folder: Path) -> dict[str, str]:
         "script.html": (b"<script>var text</script>", "holds no text"),
         "unknown.xlsx": (b"PK\x03\x04", "kind that cannot be read"),
         "chanel.md": (b"---\naudience: chanel:C1\n---\nText.", "chanel:C1"),
-        "good.txt": (b"The same id once more.", "which good.md has already"),
     }
     for name, content in good.items():
         (folder / name).write_bytes(content)

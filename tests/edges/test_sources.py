@@ -79,10 +79,32 @@ async def test_a_folder_of_everything_bad_is_one_line_each(library: Library, tmp
     assert told.keys() - {"deep.html"} == wanted.keys()
     for place, reason in wanted.items():
         assert reason in told[place], place
-    found = await texts(library, "says 1001 1002 1003 1004 1005 1006 1007")
-    for number in range(1001, 1008):
+    found = await texts(library, "says 1001 1002 1003 1004 1005 1006 1007 1008")
+    for number in range(1001, 1009):
         assert str(number) in found
     assert "hiddenword" not in found
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+async def test_files_that_differ_by_their_suffix_alone_are_documents_of_their_own(
+    library: Library, tmp_path: Path, bucket: str, place: str
+) -> None:
+    """The first keeps the plain id, also when it is read again; a file that is no document takes no id away."""
+    address = str(tmp_path / "docs") if place == "folder" else bucket
+    (tmp_path / "docs").mkdir()
+    for name in ("price.json", "price.html", "price.md", "price.md.txt", "other.md"):
+        put(f"{address}/{name}", f"The text of {name}.")
+    assert (await library.ingest(TEAM, address)).added == 4
+    again = await library.ingest(TEAM, address)
+    assert (again.unchanged, again.removed) == (4, 0)
+    question = Question(id="q", team_id=TEAM, text="text of price", readable=frozenset({"workspace"}))
+    found = {hit.passage.document_id: hit.passage.text for hit in (await library.find(question, k=9)).hits}
+    assert found == {
+        "price": "The text of price.html.",
+        "price.md": "The text of price.md.",
+        "price.md.txt": "The text of price.md.txt.",
+        "other": "The text of other.md.",
+    }
 
 
 def put_named(folder: Path, name: bytes, content: bytes) -> None:
