@@ -213,21 +213,26 @@ class Reembedding:
         return problems
 
     async def _settle(self, old: Index, marks: dict[Place, str]) -> None:
-        """Brings over what was synced into the old form at the last moment, takes out of that what is outdated in it,
-        and remembers how much of each source there is now."""
+        """Brings over what was synced into the old form at the last moment, takes out of all others what is outdated in
+        them, and remembers how much of each source there is now."""
         for team_id, source in await self._changed(old, marks):
             try:
                 await self._read(self._new, team_id, source, None)
             except TellUser as error:
                 log.warning("source_not_read", team=team_id, source=source.name, cause=without_secrets(str(error)))
+        others = await self._editions.others(self._new)
         for team_id, source in await self._places():
-            there = await self._digests(old, team_id, source)
-            await old.remove(team_id, source.name, outdated(there, await self._digests(None, team_id, source)))
+            now = await self._digests(None, team_id, source)
+            for other in others:
+                there = await other.digests(team_id, source.name)
+                await other.remove(team_id, source.name, outdated(there, now))
             documents, passages = await self._new.index.count(team_id, source.name)
-            now = {"form": self._new.form.id, "documents": documents, "passages": passages}
+            counted = {"form": self._new.form.id, "documents": documents, "passages": passages}
             for latest in await self._new.index.sources(team_id):
                 if latest.name == source.name:
-                    await self._new.index.save_source(team_id, latest.model_copy(update=now))
+                    await self._new.index.save_source(team_id, latest.model_copy(update=counted))
+        for other in others:
+            await other.close()
 
     async def _changed(self, old: Index, marks: dict[Place, str]) -> list[tuple[str, Source]]:
         """Gives the sources of which the old form holds something else now than when it was marked."""
