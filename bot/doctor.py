@@ -29,7 +29,7 @@ async def examine(settings: Settings) -> list[Finding]:
     for part, look, advice in (
         ("Slack", wiring.examine_slack, "Check SLACK_BOT_TOKEN, SLACK_API_URL and the network."),
         ("Memory", wiring.examine_memory, "Check REDIS_URL: Redis 7+ or Valkey, reachable from here."),
-        ("Library", wiring.examine_library, "Check WEAVIATE_URL and EMBEDDING_BASE_URL, and the keys beside them."),
+        ("Library", wiring.examine_library, "Check WEAVIATE_URL, EMBEDDING_MODEL and EMBEDDING_BASE_URL."),
         ("Model", wiring.examine_model, "Check OPENAI_BASE_URL, OPENAI_API_KEY and PERSONA_MODEL."),
         ("Tuner", wiring.examine_tuner, "Check TUNER_BASE_URL, TUNER_API_KEY and TUNER_MODEL."),
         ("Versions", wiring.examine_versions, "Check REDIS_URL, TUNER_BASE_URL and TUNER_API_KEY."),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from bot.doctor import Finding
-from bot.errors import Broken, FootnoteError, TellUser, TryAgain
+from bot.errors import Broken, FootnoteError, LibraryUnavailable, TellUser, TryAgain
 from bot.log import cause_of, log, trouble
 from bot.settings import LOCAL_TEAM, Settings
 from bot.vocabulary import PUBLIC, Answer, Endpoint, Example, Found, IngestReport, Question, TuningJob
@@ -548,10 +548,17 @@ async def examine_memory(settings: Settings) -> list[Finding]:
 
 async def examine_library(settings: Settings) -> list[Finding]:
     """Finds out whether the library is there and filled."""
-    async with open_library_of(settings) as (team_id, library):
-        status = await library.status(team_id)
-        if settings.embedding_base_url and status.is_ready:
-            await library.question_vector("hello")  # asks the embedding server
+    from retrieval.library import open_library
+
+    team_id = await team_of(settings)
+    try:
+        async with open_library(settings) as library:
+            status = await library.status(team_id)
+            if settings.embedding_base_url and status.is_ready:
+                await library.question_vector("hello")  # asks the embedding server
+    except (LibraryUnavailable, Broken) as error:  # what is wrong with the store is in the status: this is the model
+        names = "EMBEDDING_BASE_URL, EMBEDDING_API_KEY and " if settings.embedding_base_url else ""
+        return [Finding(part="Library", is_fine=False, found=str(error), advice=f"Check {names}EMBEDDING_MODEL.")]
     found = f"{status.backend}, {status.documents:,} pages, {status.passages:,} passages, {status.embedding_model}"
     if not status.is_ready:
         found = status.remark or f"{status.backend} does not answer"

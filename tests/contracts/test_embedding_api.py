@@ -23,6 +23,7 @@ from retrieval.families import Prompts
 from retrieval.index_embedded import EmbeddedIndex
 from retrieval.library import Library, open_library
 from tests.embedding_server import EmbeddingServer, garbage, refused, rows
+from tests.running_bot import free_port
 
 TEXTS = [f"page {number} about {'keys and tokens ' * (number % 7)}" for number in range(150)]
 
@@ -310,5 +311,13 @@ async def test_the_doctor_asks_the_server(server: EmbeddingServer, tmp_path: Pat
     (finding,) = await examine_library(settings)
     assert finding.is_fine
     server.faults.append(refused(401))
-    with pytest.raises(Broken, match="EMBEDDING_API_KEY"):
-        await examine_library(settings)
+    (finding,) = await examine_library(settings)
+    assert not finding.is_fine and "EMBEDDING_API_KEY" in finding.found
+
+
+async def test_the_doctor_knows_the_embedding_server_from_the_store(tmp_path: Path) -> None:
+    """When the server is down, it is its variables that are to be checked, not Weaviate's."""
+    settings = Settings(embedding_base_url=f"http://127.0.0.1:{free_port()}/v1", embedding_model="x", data_dir=tmp_path)
+    (finding,) = await examine_library(settings)
+    assert not finding.is_fine and "embedding server" in finding.found
+    assert "EMBEDDING_BASE_URL" in finding.advice and "WEAVIATE" not in finding.advice
