@@ -7,6 +7,7 @@ left alone for a while (`retrieval.breaker`), so that nobody waits for what will
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -141,6 +142,7 @@ class _Line:
     def __init__(self, address: str, http: Endpoint, grpc: Endpoint, setting: str, key: str | None) -> None:
         self.address, self.setting = address, setting
         self._http, self._grpc, self._key = http, grpc, key
+        self.grpc_address = f"{grpc[0]}:{grpc[1]}"
         self._client: WeaviateAsyncClient | None = None
         self._lock = asyncio.Lock()
         self._users = 0
@@ -179,6 +181,7 @@ class _Line:
         import weaviate
         from weaviate.classes.init import AdditionalConfig, Auth, GrpcConfig, Timeout
 
+        logging.getLogger("weaviate-client").setLevel(logging.CRITICAL)  # of each try, in five lines; we tell the last
         http_host, http_port, is_https = self._http
         grpc_host, grpc_port, is_grpc_secure = self._grpc
         return weaviate.use_async_with_custom(
@@ -224,12 +227,32 @@ def _status(error: BaseException | None) -> int:
     return 0
 
 
+def _words(error: BaseException, line: _Line, within_s: float) -> str:
+    """Says in a few words what went wrong: what the client says is long, and at times leaves out the cause."""
+    import grpc.aio
+    import httpx
+    from weaviate.exceptions import UnexpectedStatusCodeError
+
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, grpc.aio.AioRpcError) and cause.code() == grpc.StatusCode.UNAVAILABLE:
+            return f"gRPC at {line.grpc_address} cannot be reached."
+        if isinstance(cause, httpx.ConnectError):
+            return "nothing can be reached there."
+        if isinstance(cause, UnexpectedStatusCodeError) and str(cause).startswith("Meta endpoint"):
+            return f"what answers there with status {cause.status_code} does not seem to be a Weaviate."
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, TimeoutError):
+        return f"not within {within_s:g} s (what is searched and stored goes to gRPC at {line.grpc_address})."
+    return str(error) or type(error).__name__
+
+
 def _told(error: BaseException, line: _Line, within_s: float) -> FootnoteError | Absent:
     """Gives what an error means to us."""
     from weaviate.exceptions import WeaviateInvalidInputError
 
-    words = str(error) or (f"not within {within_s:g} s" if isinstance(error, TimeoutError) else type(error).__name__)
     server, status = f"Weaviate at {line.address}", _status(error)
+    words = _words(error, line, within_s)
     if isinstance(error, WeaviateInvalidInputError):
         return Broken(f"Weaviate's client refused what we asked: {words}")
     if _ABSENT.search(words):

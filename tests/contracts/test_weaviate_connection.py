@@ -150,6 +150,19 @@ async def test_an_answer_that_says_no_is_an_answer(weaviate_kind: WeaviateKind) 
         assert await library.ids("document") == ["page"]
 
 
+@asynccontextmanager
+async def site(app: web.Application) -> AsyncIterator[str]:
+    """Serves something, at the address that it gives."""
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
 @pytest.fixture
 async def old_server() -> AsyncIterator[str]:
     """Says that it is a Weaviate of a version that we do not know how to use."""
@@ -159,12 +172,21 @@ async def old_server() -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_get("/v1/meta", meta)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    async with site(app) as address:
+        yield address
+
+
+async def test_what_is_no_weaviate_is_told_in_plain_words() -> None:
+    """The operator reads what to look at, not what the client printed; also when it is there no more."""
+    async with site(web.Application()) as address:
+        connection = Connection(address, None, None)
+        with pytest.raises(LibraryUnavailable, match=r"status 404 does not seem to be a Weaviate\.$"):
+            async with connection.use(5):
+                pytest.fail("it was used")
+    with pytest.raises(LibraryUnavailable, match=r"does not answer: nothing can be reached there\.$"):
+        async with connection.use(5):
+            pytest.fail("it was used")
+    await connection.close()
 
 
 async def test_a_server_that_is_too_old_is_named_with_its_version(old_server: str) -> None:
