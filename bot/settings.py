@@ -70,7 +70,7 @@ class Settings(BaseModel):
     intranet_hosts: frozenset[str] = Field(
         frozenset(),
         description="Hosts, with commas between, that sources may be read from although they are not on the public "
-        "internet",
+        "internet, as `wiki.corp` or, for one port, `wiki.corp:8080`",
     )
     slack_sources: frozenset[str] = Field(
         frozenset(),

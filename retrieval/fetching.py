@@ -141,8 +141,9 @@ class Fetcher:
             raise Unfit(f"leads to an address that is not on the web ({url.scheme}:)")
         if url.userinfo:
             raise Unfit("leads to an address with a password in it")
-        if url.port not in (None, *_PORTS.values()) and url.host not in self._intranet_hosts:
-            raise Unfit(f"leads to port {url.port}: only 80 and 443 are for the web")
+        is_named = {url.host, f"{url.host}:{url.port}"} & self._intranet_hosts
+        if url.port not in (None, *_PORTS.values()) and not is_named:
+            raise Unfit(f"leads to port {url.port}: only 80 and 443 are for the web (INTRANET_HOSTS may name the host)")
 
     def _check_robots(self, url: httpx.URL) -> None:
         if not self._robots_of(url).can_fetch(str(url), AGENT):

@@ -56,7 +56,7 @@ class GuardedNetwork(httpcore.NetworkBackend):
             addresses = list(self._resolve(host, port))
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"there is no host {host}") from error
-        if host not in self._intranet_hosts and not all(map(is_public, addresses)):
+        if not {host, f"{host}:{port}"} & self._intranet_hosts and not all(map(is_public, addresses)):
             raise Unfit(f"leads to {host}, which is not on the public internet (INTRANET_HOSTS may name it)")
         refused: httpcore.NetworkError | httpcore.TimeoutException = httpcore.ConnectError(f"there is no host {host}")
         for address in addresses:

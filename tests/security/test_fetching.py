@@ -187,6 +187,19 @@ def test_a_host_of_the_intranet_is_read_when_it_is_named_and_no_other() -> None:
         one.close()
 
 
+def test_a_host_may_be_named_with_the_only_port_that_is_open() -> None:
+    """INTRANET_HOSTS=host:port opens no other port of the host, and who is refused reads which setting would help."""
+    with running() as site, running() as other:
+        site.put("/a", "Text.")
+        one = Fetcher(Access(frozenset({f"127.0.0.1:{site.port}"}), pace_s=0))
+        fetched = one.get(f"{site.url}/a")
+        assert fetched and fetched.body == b"Text."
+        for refused in (f"{other.url}/a", "http://127.0.0.1/a"):
+            with pytest.raises(Unfit, match="INTRANET_HOSTS"):
+                one.get(refused)
+        one.close()
+
+
 @given(st.ip_addresses(v=4))
 def test_no_private_address_is_public(address: Any) -> None:
     """Over all of IPv4, and wrapped in IPv6."""
