@@ -11,7 +11,7 @@ from base64 import b85decode, b85encode
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -21,6 +21,7 @@ from bot.vocabulary import Frozen, IngestReport, Listing, PartReport
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+    from redis.asyncio.client import Pipeline
 
 TTL_S = 7 * 86_400
 LISTING_TTL_S = 3_600
@@ -75,8 +76,11 @@ class Rounds:
         """Begins a round whose pages are all there; gives the one that the source is in, which is another where
         somebody was faster."""
         with redis_errors():
-            await self._redis.expire(self._of(round, "pages"), TTL_S)
-            await self._redis.set(self._key(round.name), round.model_dump_json(), ex=TTL_S, nx=True)
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.expire(self._of(round, "pages"), TTL_S)
+            pipe.set(self._key(round.name), round.model_dump_json(), ex=TTL_S, nx=True)
+            self._list(pipe, round.name)
+            await pipe.execute()
         current = await self.current(round.name)
         if current is None or current.id != round.id:
             await self.forget(round.name, round.id)
@@ -90,6 +94,7 @@ class Rounds:
             pipe = self._redis.pipeline(transaction=True)
             pipe.unlink(*(self._key(name, id, what) for what in ("pages", "reports", "facts")))
             if is_open:
+                pipe.srem(self._open, name)
                 pipe.unlink(self._key(name))
             return bool((await pipe.execute())[-1]) and is_open
 
@@ -108,6 +113,7 @@ class Rounds:
             for what in ("pages", "reports", "facts"):
                 pipe.expire(self._of(round, what), TTL_S)
             pipe.expire(self._key(round.name), TTL_S)
+            self._list(pipe, round.name)
             await pipe.execute()
 
     async def report(self, round: Round, number: int) -> PartReport:
@@ -142,11 +148,22 @@ class Rounds:
     async def progress(self) -> list[Progress]:
         """Says of each source that is read in parts how far that is."""
         with redis_errors():
-            pattern = f"{self._key('')}*"
-            keys = [key async for key in self._redis.scan_iter(match=pattern, count=1_000)]
-        names = [unquote(name) for key in keys if ":" not in (name := key.removeprefix(self._key("")))]
-        rounds = [one for name in names if (one := await self.current(name))]
-        return [Progress(one.name, len(await self.done(one)), one.listing.parts, one.began) for one in rounds]
+            names = sorted(map(str, await self._redis.smembers(self._open)))
+        return [one for name in names if (one := await self.progress_of(name))]
+
+    async def progress_of(self, name: str) -> Progress | None:
+        """Says of a source how far it is read in parts, if it is."""
+        one = await self.current(name)
+        return Progress(one.name, len(await self.done(one)), one.listing.parts, one.began) if one else None
+
+    @property
+    def _open(self) -> str:
+        """Where the names stand of sources that are in a round, and perhaps of some whose round has expired."""
+        return f"footnote:{self.team_id}:rounds"
+
+    def _list(self, pipe: Pipeline, name: str) -> None:
+        pipe.sadd(self._open, name)
+        pipe.expire(self._open, TTL_S)
 
     def _of(self, round: Round, what: str) -> str:
         return self._key(round.name, round.id, what)

@@ -391,6 +391,7 @@ async def run_worker(settings: Settings) -> None:
                 sync=sync,
                 remove=remove,
                 progress=rounds.progress,
+                progress_of=rounds.progress_of,
                 is_ordered=partial(is_ordered, queue),
                 order=order_source,
                 name_of=name_of,

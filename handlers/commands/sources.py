@@ -94,6 +94,7 @@ class Shelves:
     remove: Callable[[str], Awaitable[int]]
     progress: Callable[[], Awaitable[Sequence[Progress]]]
     """Says of each source that is read in parts how far that is."""
+    progress_of: Callable[[str], Awaitable[Progress | None]]
     is_ordered: Callable[[str], Awaitable[bool]]
     """Whether a source's sync waits, or lists it."""
     order: Callable[[SourceOrder, float], Awaitable[None]]
@@ -145,7 +146,7 @@ class Sources:
             case "add":
                 known = await self._check_name(order.name, order.address, readable)
                 if known is None:
-                    if await self._progress(order.name):  # one of that name was just removed
+                    if await self._shelves.progress_of(order.name):  # one of that name was just removed
                         raise TellUser(
                             "It is being read in parts: add it again when that is done, `/support sources` says."
                         )
@@ -187,7 +188,7 @@ class Sources:
 
     async def _told(self, order: SourceOrder, readable: frozenset[str]) -> Shown | None:
         later = order.model_copy(update={"looks": order.looks + 1})
-        if await self._progress(order.name):
+        if await self._shelves.progress_of(order.name):
             await self._shelves.order(later, LOOK_S)
             return None
         source = await self._known(order.name, readable)
@@ -197,9 +198,6 @@ class Sources:
                 return None
             return f"*{escape(source.name)}* was not read to its end. `/support sources sync NAME` begins again.", None
         return told(source.name, source.last_report, source.last_report.failures)
-
-    async def _progress(self, name: str) -> Progress | None:
-        return next((one for one in await self._shelves.progress() if one.name == name), None)
 
     async def _listed(self, readable: frozenset[str], *, is_direct: bool) -> Shown:
         every = await self._shelves.sources()

@@ -47,6 +47,9 @@ class Library:
     async def progress(self) -> list[Progress]:
         return self.parts
 
+    async def progress_of(self, name: str) -> Progress | None:
+        return next((one for one in self.parts if one.name == name), None)
+
     async def is_ordered(self, name: str) -> bool:
         return name in self.waiting
 
@@ -61,6 +64,7 @@ class Library:
             sync=self.sync,
             remove=self.remove,
             progress=self.progress,
+            progress_of=self.progress_of,
             is_ordered=self.is_ordered,
             order=self.order,
             name_of=lambda address: "docs",
