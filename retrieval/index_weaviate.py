@@ -39,6 +39,10 @@ AGAIN_S = 1
 """Wait before objects that were refused are offered again."""
 PER_CALL = 500
 """Ids in one filter, and objects in one page of a listing."""
+FEW = 10_000
+"""Documents, of which a server gives no more at once."""
+NOTED = ("source", "document_id", "digest")
+"""The properties of a document."""
 UNFINISHED = "~"
 """Before the digest of a document that is not wholly in yet, or whose earlier version is still being taken out."""
 LOOKS = 3
@@ -189,23 +193,28 @@ class WeaviateIndex:
     async def digests(self, team_id: str, source: str, document_ids: Sequence[str] | None = None) -> dict[str, str]:
         if document_ids is not None:
             return await self._digests_of(team_id, source, document_ids)
+        from weaviate.classes.query import Filter
+
         digests: dict[str, str] = {}
         after = None
-        while True:
-            try:
-                async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
-                    # A cursor takes no filter, and an offset ends at 10,000: other sources are skipped here.
-                    listed = await self._documents(client, team_id).query.fetch_objects(
-                        limit=PER_CALL, after=after, return_properties=["source", "document_id", "digest"]
-                    )
-            except Absent:
-                return {}
-            for found in listed.objects:
-                if found.properties["source"] == source:
-                    digests[str(found.properties["document_id"])] = str(found.properties["digest"])
-            if len(listed.objects) < PER_CALL:
-                return digests
-            after = listed.objects[-1].uuid
+        try:
+            few = await self._listed(team_id, limit=FEW, filters=Filter.by_property("source").equal(source))
+            if len(few) < FEW:
+                return _digests(few)
+            while True:
+                # A cursor takes no filter, and an offset ends at 10,000: other sources are skipped here.
+                some = await self._listed(team_id, limit=PER_CALL, after=after)
+                digests |= _digests(one for one in some if one.properties["source"] == source)
+                if len(some) < PER_CALL:
+                    return digests
+                after = some[-1].uuid
+        except Absent:
+            return {}
+
+    async def _listed(self, team_id: str, **what: Any) -> list[Any]:
+        async with self._connection.use(WRITE_TIMEOUT_S, to_write=True) as client:
+            documents = self._documents(client, team_id)
+            return list((await documents.query.fetch_objects(return_properties=list(NOTED), **what)).objects)
 
     async def _shown(self, team_id: str, documents: Iterable[Key], within_s: float | None = None) -> Shown:
         """Gives the digest of the version that is to be read, of those documents that are known."""
@@ -232,11 +241,11 @@ class WeaviateIndex:
                     listed = await self._documents(client, team_id).query.fetch_objects(
                         filters=Filter.by_property("source").equal(source) & named,
                         limit=len(some),
-                        return_properties=["document_id", "digest"],
+                        return_properties=list(NOTED),
                     )
             except Absent:
                 return {}
-            digests |= {str(one.properties["document_id"]): str(one.properties["digest"]) for one in listed.objects}
+            digests |= _digests(listed.objects)
         return digests
 
     async def count(self, team_id: str, source: str | None = None) -> tuple[int, int]:
@@ -447,6 +456,10 @@ def _where(query: Query, shown: Shown) -> Any:
 
 def _without(refused: Mapping[str, str], pages: Iterable[Page]) -> list[Page]:
     return [page for page in pages if page.document_id not in refused]
+
+
+def _digests(documents: Iterable[Any]) -> dict[str, str]:
+    return {str(one.properties["document_id"]): str(one.properties["digest"]) for one in documents}
 
 
 def _mixed(hits: Iterable[Hit]) -> set[Key]:

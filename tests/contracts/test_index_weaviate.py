@@ -190,3 +190,33 @@ async def test_what_is_asked_of_a_form_that_was_dropped_is_broken(weaviate_kind:
         await forms.switch("two")
     assert await forms.live() == "one"
     await forms.close()
+
+
+class Looking(WeaviateIndex):
+    """Counts how often it looks into the manifest."""
+
+    looks = 0
+
+    async def _listed(self, team_id: str, **what: Any) -> list[Any]:
+        self.looks += 1
+        return await super()._listed(team_id, **what)
+
+
+@pytest.mark.weaviate
+async def test_a_source_is_looked_up_beside_large_ones_at_once(
+    weaviate_kind: WeaviateKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only one that is larger than what the server gives at once is picked out of all that the team has."""
+    monkeypatch.setattr("retrieval.index_weaviate.PER_CALL", 2)
+    monkeypatch.setattr("retrieval.index_weaviate.FEW", 4)
+    async with shelf(weaviate_kind, new_team()) as library:
+        index = Looking(weaviate_kind.connection(), FORM, HashingEmbedder.dimensions, 0.5)
+        stored = {
+            source: {name: (await library.put(name, "Words.", source=source)).digest for name in "abcdefgh"[:number]}
+            for source, number in (("docs", 3), ("wiki", 8))
+        }
+        for source, looks in (("docs", 1), ("wiki", 1 + 6)):
+            index.looks = 0
+            assert await index.digests(library.team_id, source) == stored[source]
+            assert index.looks == looks
+        await index.close()
