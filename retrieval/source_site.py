@@ -93,7 +93,10 @@ class Site:
             yield from found
         else:
             below = self._address.partition("?")[0].rstrip("/") + "/"
-            yield from self._found(below) or [_item(self._address, below)]
+            found = self._found(below)
+            yield from found or [_item(self._address, below)]
+            if not found and (urlsplit(self._address).path or "/").endswith("/"):  # which names more than a page
+                yield Unread("no site map was found: only this page was read")
 
     def _found(self, below: str) -> list[Item | Unread]:
         """Lists what the site maps that robots.txt names hold, or the one at the usual place."""

@@ -92,6 +92,15 @@ async def test_without_a_site_map_the_page_alone_is_read(library: Library, site:
     assert await held(library) == {"index": f"{site.url}/help"}
 
 
+async def test_a_site_without_a_site_map_is_told_that_one_page_is_all(library: Library, site: WebSite) -> None:
+    """Who names a site, not a page of it, expects more than one."""
+    put_articles(site, "/", "/help")
+    for address in (site.url, f"{site.url}/"):
+        report = await library.ingest(TEAM, address, name="site")
+        assert reasons(report) == {"site": "no site map was found: only this page was read"}
+    assert not (await library.ingest(TEAM, f"{site.url}/help", name="page")).failed
+
+
 @pytest.mark.parametrize(
     ("path", "body", "media_type"),
     [
