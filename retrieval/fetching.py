@@ -22,7 +22,7 @@ import httpx
 
 from retrieval.decoding import Unfit
 from retrieval.guarded_network import GuardedNetwork, Resolve, addresses_of, left_of, until
-from retrieval.sources import MOST_BYTES, Access, OutOfReach
+from retrieval.sources import MOST_BYTES, Access, OutOfReach, reason_of
 
 if TYPE_CHECKING:
     from protego import Protego
@@ -134,7 +134,9 @@ class Fetcher:
         except httpcore.TimeoutException as error:
             raise OutOfReach("does not answer in time") from error
         except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, OSError) as error:
-            raise OutOfReach(f"cannot be reached: {str(error) or type(error).__name__}") from error
+            cause = error.args[0] if error.args and isinstance(error.args[0], OSError) else error  # httpcore wraps it
+            reason = reason_of(cause) if isinstance(cause, OSError) else str(cause) or type(cause).__name__
+            raise OutOfReach(f"cannot be reached: {reason}") from error
 
     def _check_address(self, url: httpx.URL) -> None:
         if url.scheme not in _PORTS or not url.host:

@@ -23,6 +23,7 @@ from retrieval.sources import (
     check_size,
     is_passed_over,
     item_at,
+    reason_of,
     told_apart,
 )
 
@@ -117,7 +118,13 @@ class Remote:
             raise
         except FileNotFoundError as error:
             raise TellUser(f"{self._address} cannot be read: there is no such place.") from error
+        except OSError as error:
+            raise TellUser(f"{self._address} cannot be read: {reason_of(error)}.") from error
         except Exception as error:  # each file system raises errors of its own library
+            if isinstance(error, TypeError) and self._address.startswith("github://"):
+                raise TellUser(
+                    f"{self._address} names no repository: write github://owner:repository@branch/folder."
+                ) from error
             raise TellUser(f"{self._address} cannot be read: {type(error).__name__}: {error}") from error
 
     @contextmanager

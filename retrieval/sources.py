@@ -8,6 +8,7 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
+import socket
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -263,4 +264,6 @@ def check_size(size: int) -> None:
 
 def reason_of(error: OSError) -> str:
     """Gives the reason of an error as words."""
+    if isinstance(error, socket.gaierror):
+        return "there is no such host"
     return (error.strerror or str(error) or type(error).__name__).lower()

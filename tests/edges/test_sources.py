@@ -298,6 +298,20 @@ async def test_an_address_of_nothing_is_told(library: Library, address: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("github://acme", "write github://owner:repository@branch/folder"),
+        ("ftp://nowhere.invalid/docs", "cannot be read: there is no such host."),
+    ],
+)
+async def test_what_is_wrong_with_an_address_is_said_in_words(library: Library, address: str, said: str) -> None:
+    """Not by the name of an error of some library."""
+    with pytest.raises(TellUser) as told:
+        await library.ingest(TEAM, address)
+    assert said in str(told.value) and "Error" not in str(told.value)
+
+
+@pytest.mark.parametrize(
     ("address", "name"),
     [
         ("/srv/handbook", "handbook"),

@@ -187,6 +187,17 @@ def test_a_host_of_the_intranet_is_read_when_it_is_named_and_no_other() -> None:
         one.close()
 
 
+def test_a_site_that_is_down_is_told_in_words() -> None:
+    """Not by the number of an error."""
+    with running() as site:
+        url = site.url
+    one = Fetcher(Access(frozenset({"127.0.0.1"}), pace_s=0))
+    with pytest.raises(OutOfReach) as told:
+        one.get(url)
+    assert str(told.value) == "cannot be reached: connection refused"
+    one.close()
+
+
 def test_a_host_may_be_named_with_the_only_port_that_is_open() -> None:
     """INTRANET_HOSTS=host:port opens no other port of the host, and who is refused reads which setting would help."""
     with running() as site, running() as other:
