@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from retrieval.embedding import Vectors
 
 BATCH = 8
+_HUB_TIMEOUT_S = 5.0
 _HOW = {"batch_size": BATCH, "normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
 
 
@@ -33,14 +34,7 @@ class SentenceTransformerEmbedder:
         name = settings.embedding_model
         if find_spec("sentence_transformers") is None:
             raise TellUser(f"EMBEDDING_MODEL={name} needs sentence-transformers: run `make setup-models`.")
-        from sentence_transformers import SentenceTransformer
-
-        try:
-            self._model = SentenceTransformer(name)
-        except (OSError, ValueError) as error:
-            raise TellUser(
-                f"EMBEDDING_MODEL={name} is no model that sentence-transformers can load: {error}"
-            ) from error
+        self._model = _load(name)
         self.dimensions = int(self._model.get_embedding_dimension())
         self.max_tokens = int(self._model.max_seq_length or 512)
         declared = _declared(self._model.prompts)
@@ -86,6 +80,45 @@ class SentenceTransformerEmbedder:
             yield
         finally:
             self._busy.release()
+
+
+def _load(name: str) -> Any:
+    """Loads a model; what is on this machine alone where the hub does not answer, which is tried for minutes else."""
+    is_alone = not Path(name).is_dir() and not _hub_answers(name)
+    if is_alone and not _is_kept(name):
+        raise TellUser(
+            f"EMBEDDING_MODEL={name} is neither a folder nor a model that this machine has, and Hugging Face, where it "
+            "would be looked for, does not answer."
+        )
+    from sentence_transformers import SentenceTransformer  # with torch: after what can be said without it
+
+    try:
+        return SentenceTransformer(name, local_files_only=is_alone)
+    except (OSError, ValueError) as error:
+        raise TellUser(f"EMBEDDING_MODEL={name} is no model that sentence-transformers can load: {error}") from error
+
+
+def _hub_answers(name: str) -> bool:
+    """Whether the hub can be asked for a model, be it that it knows none of that name."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(name, timeout=_HUB_TIMEOUT_S)
+    except (HfHubHTTPError, ValueError):
+        return True
+    except Exception:  # of whichever HTTP client it is built on
+        return False
+    return True
+
+
+def _is_kept(name: str) -> bool:
+    """Whether a model of this name was loaded before; one without an owner may be sentence-transformers' own."""
+    from huggingface_hub import try_to_load_from_cache
+
+    owned = (name,) if "/" in name else (name, f"sentence-transformers/{name}")
+    files = ("modules.json", "config.json")
+    return any(isinstance(try_to_load_from_cache(repository, file), str) for repository in owned for file in files)
 
 
 def _declared(prompts: dict[str, str]) -> Prompts:

@@ -17,6 +17,7 @@ from retrieval.embedding import Embedder, MiniLM, checked, open_embedder, packag
 from retrieval.index import form_of
 from retrieval.reading import Reader
 from retrieval.sources import Folder
+from tests.running_bot import free_port
 
 PAGES = Path(__file__).parents[2] / "bot" / "local" / "company" / "pages"
 
@@ -151,6 +152,22 @@ def test_it_is_the_model_that_sentence_transformers_loads(minilm: MiniLM) -> Non
     assert (other.dimensions, other.max_tokens) == (minilm.dimensions, minilm.max_tokens)
     question = "How do I reset my API key?"
     assert float(other.embed_query(question) @ minilm.embed_query(question)) >= 0.995
+
+
+@pytest.mark.models
+def test_a_model_that_is_nowhere_is_refused_at_once(tmp_path: Path) -> None:
+    """Without a network neither the hub is tried again and again, nor torch loaded, before it is said."""
+    code = (
+        "import sys; from bot.settings import Settings; from retrieval.embedding import open_embedder\n"
+        "try: open_embedder(Settings(embedding_model='nosuchmodel'))\n"
+        "except Exception as error: print(error)\n"
+        "print('torch' in sys.modules)"
+    )
+    away = {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}", "HF_HUB_CACHE": str(tmp_path), "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=away)
+    said, torch = done.stdout.splitlines()
+    assert "EMBEDDING_MODEL=nosuchmodel" in said and "does not answer" in said
+    assert torch == "False" and done.stderr == ""
 
 
 @pytest.mark.models
