@@ -20,6 +20,8 @@ _SIGNS = (
 )
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([\w-]{2,30})""", re.IGNORECASE)
 
+_MEND = ": save it as UTF-8 (`iconv -f windows-1252 -t utf-8` does that to a file of old Windows)"
+
 
 class Unfit(Exception):
     """A file or record that holds no document; the text says why."""
@@ -50,7 +52,7 @@ def decoded(raw: bytes, charset: str | None = None) -> str:
         try:
             text = raw.decode(encoding)
         except UnicodeDecodeError as error:
-            reason = reason or f"is not {encoding.upper().removesuffix('-SIG')} text (byte {error.start})"
+            reason = reason or f"is not {encoding.upper().removesuffix('-SIG')} text (byte {error.start}){_MEND}"
         except LookupError:
             continue
         else:
