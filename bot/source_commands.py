@@ -72,7 +72,7 @@ def ingest(
         )
         return report
 
-    _read_each(sources, read, as_json, audience)
+    _read_each(sources, read, as_json, audience, name)
 
 
 def list_(as_json: Json = False) -> None:
@@ -130,7 +130,7 @@ def add(
         )
         return report
 
-    _read_each([source], read, as_json, audience)
+    _read_each([source], read, as_json, audience, name)
 
 
 def sync(
@@ -196,10 +196,14 @@ def _leave_to_workers(naming: Callable[[Library, str], Awaitable[list[str]]], as
     if as_json:
         print_json({"ordered": names})
     for name in [] if as_json else names:
-        typer.echo(f"{name} will be read by the running workers; `sources list` says when it was.")
+        typer.echo(
+            f"{name} is read as soon as a worker runs (`python -m bot worker`); `sources list` says when it was."
+        )
 
 
-def _read_each(sources: list[str] | None, read: Reading, as_json: bool, audience: str | None = None) -> None:
+def _read_each(
+    sources: list[str] | None, read: Reading, as_json: bool, audience: str | None = None, name: str | None = None
+) -> None:
     """Reads sources one after the other, all that there are where none is named, and prints their reports. Ends with
     status 1 when nothing of one could be read."""
     from bot.wiring import hold_examples_against, open_library_of
@@ -226,10 +230,11 @@ def _read_each(sources: list[str] | None, read: Reading, as_json: bool, audience
 
     reports = run(read_all())
     for source, report in reports:
+        called = f"{name} ({source})" if name else source
         if report.has_emptied:
-            warn_of_emptied(source, report)
+            warn_of_emptied(called, report)
         if not as_json:
-            print_report(source, report)
+            print_report(called, report)
     if as_json:
         print_json(merged(report for _, report in reports))
     if any(report.is_total_failure for _, report in reports):

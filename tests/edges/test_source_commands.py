@@ -33,6 +33,14 @@ def test_a_source_is_added_listed_synced_and_removed(tmp_path: Path) -> None:
     assert report(bot(tmp_path, "sources", "list", "--json")) == {"sources": []}
 
 
+def test_a_source_is_reported_by_its_name(tmp_path: Path) -> None:
+    """With the place that was typed."""
+    docs = handbook(tmp_path)
+    assert bot(tmp_path, "ingest", docs, "--name", "rules").stdout.startswith(f"rules ({docs}): 2 added")
+    ordered = bot(tmp_path, "sources", "sync", "rules", "--by-workers")
+    assert ordered.stdout.startswith("rules is read as soon as a worker runs (`python -m bot worker`)")
+
+
 def test_an_emptied_folder_is_told_loudly(tmp_path: Path) -> None:
     """On stderr, with what was removed, also beside JSON; the report's shape stays."""
     docs = handbook(tmp_path)
