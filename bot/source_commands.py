@@ -118,6 +118,8 @@ def add(
 
     async def register(library: Library, team_id: str) -> list[str]:
         told = await library.register(team_id, source, name=name, audience=audience, base_url=base_url, every_s=every_s)
+        if name:
+            warn_of_twins(name, await library.sources(team_id))
         return [told.name]
 
     if by_workers:
@@ -224,6 +226,8 @@ def _read_each(
                 except FootnoteError as error:
                     report = IngestReport(failed=(SourceFailure(source=source, reason=explained(error)),))
                 reports.append((source, report))
+            if name:
+                warn_of_twins(name, await library.sources(team_id))
             if any(report.added or report.changed or report.removed for _, report in reports):
                 await hold_examples_against(library, settings, team_id)
         return reports
@@ -269,6 +273,14 @@ def warn_of_emptied(source: str, report: IngestReport) -> None:
         err=True,
         bold=True,
     )
+
+
+def warn_of_twins(name: str, sources: list[Source]) -> None:
+    """Says on stderr that what a source reads is read under another name, too."""
+    address = next((source.address for source in sources if source.name == name), "")
+    twins = ", ".join(source.name for source in sources if source.address == address and source.name != name)
+    if twins:
+        typer.secho(f"{address} is read as {twins} already: its pages are found twice now.", err=True, bold=True)
 
 
 def seconds_of(every: str) -> int:

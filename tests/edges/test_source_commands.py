@@ -34,9 +34,11 @@ def test_a_source_is_added_listed_synced_and_removed(tmp_path: Path) -> None:
 
 
 def test_a_source_is_reported_by_its_name(tmp_path: Path) -> None:
-    """With the place that was typed."""
+    """With the place that was typed; one that is read twice is told."""
     docs = handbook(tmp_path)
     assert bot(tmp_path, "ingest", docs, "--name", "rules").stdout.startswith(f"rules ({docs}): 2 added")
+    again = bot(tmp_path, "ingest", docs, "--name", "laws")
+    assert f"{docs} is read as rules already" in again.stderr
     ordered = bot(tmp_path, "sources", "sync", "rules", "--by-workers")
     assert ordered.stdout.startswith("rules is read as soon as a worker runs (`python -m bot worker`)")
 
