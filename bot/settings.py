@@ -168,6 +168,13 @@ class Settings(BaseModel):
     def split_commas(cls, value: object) -> object:
         return frozenset(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
 
+    @field_validator("embedding_base_url")
+    @classmethod
+    def an_address_says_how_to_get_there(cls, url: str | None) -> str | None:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("write http(s)://host:port/v1")
+        return url
+
     @model_validator(mode="after")
     def model_needs_an_address(self) -> Self:
         if self.persona_model and not (self.openai_base_url or self.openai_api_key):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.errors import Broken, FootnoteError, LibraryUnavailable, RequestRefused
 from bot.settings import Settings
+from bot.source_words import shown_address
 from retrieval.breaker import Breaker
 from retrieval.embedding import MiniLM, Remembered, whole
 from retrieval.families import NONE, Prompts, prompts_of, stretch_of
@@ -149,7 +150,7 @@ def ask(client: OpenAI, model: str, texts: list[str], dimensions: int | None, at
     for attempt in stamina.retry_context(
         on=is_passing, attempts=attempts, timeout=None, wait_initial=0.2, wait_max=10.0, wait_jitter=0.2
     ):
-        with attempt, _translated():
+        with attempt, _translated(str(client.base_url)):
             answer = client.embeddings.create(model=model, input=texts)
             return _read(answer, len(texts), dimensions)
     raise AssertionError("an attempt either gives vectors or raises")
@@ -203,7 +204,7 @@ class _Silent(LibraryUnavailable):
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(address: str) -> Iterator[None]:
     """Turns what the client raises into our errors."""
     import openai
 
@@ -212,9 +213,10 @@ def _translated() -> Iterator[None]:
     except openai.APIStatusError as error:
         raise _by_status(error) from error
     except openai.APITimeoutError as error:
-        raise _Silent("the embedding server did not answer in time") from error
+        raise _Silent(f"the embedding server at {shown_address(address)} did not answer in time") from error
     except openai.APIConnectionError as error:
-        raise _Silent("the embedding server cannot be reached, or hung up") from error
+        why = f": {error.__cause__}" if error.__cause__ else ""
+        raise _Silent(f"the embedding server at {shown_address(address)} cannot be reached{why}") from error
     except openai.OpenAIError as error:
         raise LibraryUnavailable(f"the embedding server reports an error: {str(error)[:200]}") from error
     except (ValueError, TypeError, AttributeError) as error:

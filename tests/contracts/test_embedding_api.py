@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from bot.errors import Broken, LibraryUnavailable, RequestRefused
 from bot.settings import Settings
@@ -319,5 +320,12 @@ async def test_the_doctor_knows_the_embedding_server_from_the_store(tmp_path: Pa
     """When the server is down, it is its variables that are to be checked, not Weaviate's."""
     settings = Settings(embedding_base_url=f"http://127.0.0.1:{free_port()}/v1", embedding_model="x", data_dir=tmp_path)
     (finding,) = await examine_library(settings)
-    assert not finding.is_fine and "embedding server" in finding.found
+    assert not finding.is_fine
+    assert f"embedding server at {settings.embedding_base_url}" in finding.found and "refused" in finding.found
     assert "EMBEDDING_BASE_URL" in finding.advice and "WEAVIATE" not in finding.advice
+
+
+def test_an_address_without_its_scheme_is_refused() -> None:
+    """What would never be reached is said when the settings are read."""
+    with pytest.raises(ValidationError, match=r"write http\(s\)://host"):
+        Settings(embedding_base_url="localhost:8080/v1", embedding_model="x")
