@@ -127,9 +127,17 @@ def add(
         return
 
     async def read(library: Library, team_id: str, source: str, progress: Progress) -> IngestReport:
-        report: IngestReport = await library.ingest(
-            team_id, source, name=name, audience=audience, base_url=base_url, every_s=every_s, progress=progress
-        )
+        before = {known.name: known.every_s for known in await library.sources(team_id)}
+        try:
+            report: IngestReport = await library.ingest(
+                team_id, source, name=name, audience=audience, base_url=base_url, every_s=every_s, progress=progress
+            )
+        except FootnoteError:
+            for known in await library.sources(team_id):
+                if before.get(known.name, known.every_s) != known.every_s:
+                    now = f"every {interval(known.every_s)}" if known.every_s else "never"
+                    typer.echo(f"The schedule of {known.name} was changed all the same: {now}.", err=True)
+            raise
         return report
 
     _read_each([source], read, as_json, audience, name)

@@ -43,6 +43,16 @@ def test_a_source_is_reported_by_its_name(tmp_path: Path) -> None:
     assert ordered.stdout.startswith("rules is read as soon as a worker runs (`python -m bot worker`)")
 
 
+def test_a_schedule_that_outlasts_a_failed_reading_is_told(tmp_path: Path) -> None:
+    """Who adds a source again, whose folder is away, reads that it is on another schedule from now on."""
+    docs = handbook(tmp_path)
+    bot(tmp_path, "sources", "add", docs)
+    docs.rename(tmp_path / "away")
+    again = bot(tmp_path, "sources", "add", docs, "--every", "6h")
+    assert (again.returncode, again.stdout.count("failed")) == (1, 1)
+    assert "The schedule of handbook was changed all the same: every 6h." in again.stderr
+
+
 def test_an_emptied_folder_is_told_loudly(tmp_path: Path) -> None:
     """On stderr, with what was removed, also beside JSON; the report's shape stays."""
     docs = handbook(tmp_path)
