@@ -84,6 +84,21 @@ def load_calibration(file: Path, form: str, alpha: float) -> Calibration | None:
     return None
 
 
+def about_calibration(file: Path, form: str, alpha: float) -> str:
+    """Says in a few words whether a calibration is in use for a way of searching; empty where there is none."""
+    try:
+        calibration = Calibration.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValidationError):
+        return f"unreadable ({file.name}), not in use: run `python -m bot calibrate` again"
+    made = f"{calibration.fitted_on}, {calibration.at:%Y-%m-%d}"
+    if (calibration.form, calibration.alpha) == (form, alpha):
+        return f"in use ({made})"
+    other = "HYBRID_ALPHA" if calibration.form == form else "embedding model"
+    return f"made with another {other} ({made}), not in use: run `python -m bot calibrate` again"
+
+
 def save_calibration(file: Path, calibration: Calibration) -> None:
     """Writes a calibration in place of the one before, at once and whole."""
     file.parent.mkdir(parents=True, exist_ok=True)

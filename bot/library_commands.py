@@ -56,6 +56,8 @@ def status(as_json: Json = False) -> None:
         typer.echo(f"  {form.documents:,}{of} documents, {form.passages:,} passages; {_STATES[form.state]}")
     if not forms:
         typer.echo("There is nothing in the library: `python -m bot ingest SOURCE` reads documents into it.")
+    if whole.calibration:
+        typer.echo(f"Calibration: {whole.calibration}.")
     if whole.remark:
         typer.echo(whole.remark, err=True)
 

@@ -473,3 +473,5 @@ class LibraryStatus(Frozen):
     remark: str = ""
     """What an operator should know: that another model is set than the library is embedded with, or why the live form
     cannot be opened."""
+    calibration: str = ""
+    """Whether what `python -m bot calibrate` has learned is in use; empty where it never ran."""

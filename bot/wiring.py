@@ -561,6 +561,8 @@ async def examine_library(settings: Settings) -> list[Finding]:
         names = "EMBEDDING_BASE_URL, EMBEDDING_API_KEY and " if settings.embedding_base_url else ""
         return [Finding(part="Library", is_fine=False, found=str(error), advice=f"Check {names}EMBEDDING_MODEL.")]
     found = f"{status.backend}, {status.documents:,} pages, {status.passages:,} passages, {status.embedding_model}"
+    if status.calibration:
+        found += f"; calibration {status.calibration}"
     if not status.is_ready:
         found = status.remark or f"{status.backend} does not answer"
         advice = "Check WEAVIATE_URL, WEAVIATE_GRPC_URL and the keys beside them, and that REST and gRPC both answer."

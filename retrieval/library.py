@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.calibration import Calibration, Signs, calibration_file, load_calibration
+from bot.calibration import Calibration, Signs, about_calibration, calibration_file, load_calibration
 from bot.errors import FootnoteError
 from bot.log import log
 from bot.settings import Settings
@@ -58,6 +58,7 @@ class Library(Syncing):
         forms: Forms | None = None,
         embedder_of: Callable[[Form], Embedder] | None = None,
         calibration_of: Callable[[str], Calibration | None] = lambda form_id: None,
+        about_calibration: Callable[[str], str] = lambda form_id: "",
     ) -> None:
         """`index` and `embedder` are of the form that EMBEDDING_MODEL, `model`, makes. With `forms` the library follows
         the one that is live, and opens models and calibrations of others by `embedder_of` and `calibration_of`."""
@@ -66,7 +67,7 @@ class Library(Syncing):
             Edition(own, index, embedder, calibration), forms, embedder_of=embedder_of, calibration_of=calibration_of
         )
         super().__init__(editions, index, access)
-        self._embedder, self._threshold = embedder, threshold
+        self._embedder, self._threshold, self._about_calibration = embedder, threshold, about_calibration
         self._asking = ThreadPoolExecutor(os.cpu_count() or 1, "library-asking")
         self._waiting = ThreadPoolExecutor(_WAITING_AT_ONCE, "library-waiting")
         self._finders: dict[str, Finder] = {}
@@ -154,6 +155,7 @@ class Library(Syncing):
             embedding_model=self._editions.current.form.model,
             is_ready=is_ready,
             remark=self._editions.remark or trouble,
+            calibration=self._about_calibration(self.form),
         )
 
     async def forms(self) -> list[FormStatus]:
@@ -227,6 +229,9 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
         forms=forms,
         embedder_of=lambda form: open_embedder(settings_of(form, settings)),
         calibration_of=calibration_of,
+        about_calibration=lambda form_id: about_calibration(
+            calibration_file(settings.data_dir), form_id, settings.hybrid_alpha
+        ),
     )
     try:
         yield library

@@ -122,6 +122,8 @@ class Support:
         ]
         if library.remark:
             lines.append(f"⚠️ *Library* {escape(library.remark)}")
+        if library.calibration:
+            lines.append(f"• *Calibration* {escape(library.calibration)}")
         problems = await self._works.memory_problems()
         lines += [f"⚠️ *Memory* {escape(problem)}" for problem in problems] or ["✅ *Memory* durable"]
         backlog = await self._works.backlog()

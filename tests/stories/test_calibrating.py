@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bot.calibrating import Search, area, calibrate, search_all
-from bot.calibration import Calibration, Signs, calibration_file, load_calibration, save_calibration
+from bot.calibration import Calibration, Signs, about_calibration, calibration_file, load_calibration, save_calibration
 from bot.calibration_command import page
 from bot.errors import TellUser
 from bot.evaluating import Asked
@@ -95,7 +95,7 @@ def test_too_few_questions_teach_nothing() -> None:
         learn(searches(9))
     with pytest.raises(TellUser, match="0 did not"):
         learn([search for search in searches(60) if search.holds])
-    with pytest.raises(TellUser, match="0 searches found the answer and 0 did not.*`gold_doc_ids`"):
+    with pytest.raises(TellUser, match=r"0 searches found the answer and 0 did not.*`gold_doc_ids`"):
         learn([])
 
 
@@ -171,6 +171,18 @@ def test_a_calibration_is_for_one_way_of_searching(tmp_path: Path) -> None:
     assert load_calibration(file, "f", 0.7) is None
 
 
+def test_an_operator_is_told_whether_a_calibration_is_in_use(tmp_path: Path) -> None:
+    """It may be for another model, or damaged; where there is none there is nothing to say."""
+    file, calibration = calibration_file(tmp_path), learn(searches())
+    assert about_calibration(file, "f", 0.7) == ""
+    save_calibration(file, calibration)
+    assert about_calibration(file, "f", 0.7) == f"in use (q.jsonl, {calibration.at:%Y-%m-%d})"
+    assert "another embedding model (q.jsonl" in about_calibration(file, "g", 0.7)
+    assert "another HYBRID_ALPHA" in about_calibration(file, "f", 0.5)
+    file.write_bytes(file.read_bytes()[:-20])
+    assert about_calibration(file, "f", 0.7).startswith("unreadable (calibration.json), not in use")
+
+
 async def test_the_library_answers_by_what_was_learned(tmp_path: Path) -> None:
     """Its confidence is the probability then, and its threshold the learned one; without a calibration the confidence
     is the best certainty."""
@@ -189,6 +201,7 @@ async def test_the_library_answers_by_what_was_learned(tmp_path: Path) -> None:
         save_calibration(calibration_file(settings.data_dir), learned)
         async with open_library(settings) as library:
             found = await library.find(question)
+            assert (await library.status("T1")).calibration.startswith("in use (q.jsonl")
             assert found.confidence == pytest.approx(learned.probability(library.signs(found)))
             assert found.is_sufficient == (found.confidence >= threshold)
 
