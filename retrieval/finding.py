@@ -18,6 +18,7 @@ from bot.vocabulary import Found, Hit, Passage, Question
 from retrieval.copies import newest_first, without_copies
 from retrieval.index import Index, Query
 from retrieval.questions import (
+    codes,
     holds,
     identifiers,
     is_about,
@@ -25,6 +26,8 @@ from retrieval.questions import (
     needs_its_thread,
     standalone,
     thread_before,
+    with_codes_of,
+    words_of_codes,
 )
 from retrieval.spelling import mended, suspects
 from retrieval.sufficiency import READ, is_vague, signs
@@ -89,6 +92,13 @@ class Finder:
         query = replace(query, hidden=hidden, alpha=1.0 if "words" in without else None)
         embedded = time.perf_counter()
         hits = await self._search(question, query, k + _SPARE)
+        if (
+            "identifiers" not in without
+            and (right := await self._codes_as_written(text, question, query, hits)) != text
+        ):
+            text = right
+            query = replace(await self._query(text, question, without), hidden=hidden, alpha=query.alpha)
+            hits = await self._search(question, query, k + _SPARE)
         if "spelling" not in without and (misspelt := suspects(text, hits, self._embedder.count_tokens)):
             near = await self._search(question, query, max(k, _DEEP))
             if (right := mended(text, misspelt, near)) != text:
@@ -151,6 +161,15 @@ class Finder:
         turned: Vectors = own + leaning(question.text) * thread / np.linalg.norm(thread)
         return turned / np.linalg.norm(turned)
 
+    async def _codes_as_written(self, text: str, question: Question, query: Query, hits: Sequence[Hit]) -> str:
+        """Writes the codes of a question as the pages do."""
+        typed = codes(text)
+        pages = "\n".join(_whole(hit.passage) for hit in hits)
+        if all(holds(pages, code) for code in typed):
+            return text
+        near = await self._search(question, replace(query, text=words_of_codes(typed), alpha=0.0), _DEEP)
+        return with_codes_of(text, "\n".join([pages, *(_whole(hit.passage) for hit in near)]))
+
     async def _exact_first(self, question: Question, query: Query, hits: list[Hit]) -> list[Hit]:
         """Sees to it that a passage which holds a code or name of the question comes first. Among thousands of
         passages that are about the same, its one rare word is not enough."""
@@ -185,8 +204,11 @@ class Finder:
 
 
 def _holds(passage: Passage, asked: Iterable[str]) -> bool:
-    whole = f"{passage.title}\n{passage.section}\n{passage.text}"
-    return any(holds(whole, identifier) for identifier in asked)
+    return any(holds(_whole(passage), identifier) for identifier in asked)
+
+
+def _whole(passage: Passage) -> str:
+    return f"{passage.title}\n{passage.section}\n{passage.text}"
 
 
 def _may_show(passage: Passage, question: Question) -> bool:

@@ -4,7 +4,7 @@ standalone query of a follow-up that cannot be understood without the thread bef
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bot.vocabulary import Turn
 
@@ -29,6 +29,8 @@ _IDENTIFIER = re.compile(
     )(?![\w-])""",
     re.VERBOSE,
 )
+_CODE = re.compile(r"(?<![\w./-])[A-Za-z]{1,10}[-_]?\d{2,12}(?:[-_]\d{1,12}){0,3}(?![\w-])")
+"""A code as people type it: E1042 and err4021 for E-1042 and ERR-4021."""
 _STOP = frozenset({
     "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of",
     "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
@@ -67,6 +69,25 @@ def holds(text: str, identifier: str) -> bool:
     return re.search(rf"(?<![\w-]){re.escape(identifier)}(?![\w-]|\.\w)", text) is not None
 
 
+def codes(text: str) -> list[str]:
+    """Gives what may be error codes in a text, however they are typed."""
+    return list(dict.fromkeys(_CODE.findall(text)))
+
+
+def words_of_codes(typed: Iterable[str]) -> str:
+    """Gives the words by which an index knows codes, with hyphens and without: E-1042 is 1042 to it, E1042 is one."""
+    return " ".join(word for code in typed for word in (*re.findall(r"\d{2,}", code), _bare(code)))
+
+
+def with_codes_of(text: str, pages: str) -> str:
+    """Gives a text with its codes as pages write them: where none holds one as it was typed, but one that is the same
+    apart from hyphens and capitals."""
+    written: dict[str, str] = {}
+    for code in identifiers(pages):
+        written.setdefault(_bare(code), code)
+    return _CODE.sub(lambda typed: typed[0] if holds(pages, typed[0]) else written.get(_bare(typed[0]), typed[0]), text)
+
+
 def is_about(text: str, asked: Sequence[str]) -> bool:
     """Whether a question is about the codes and names in it, rather than naming one by the way."""
     rest = text
@@ -101,6 +122,10 @@ def leaning(question: str) -> float:
 def telling_words(question: str) -> list[str]:
     """Gives the words that say what a question is about, in order, with repetitions."""
     return [word for word in re.findall(r"\w{2,}", question.lower()) if word not in _STOP | _EMPTY]
+
+
+def _bare(code: str) -> str:
+    return re.sub("[-_]", "", code).lower()
 
 
 def _said_before(history: Sequence[Turn]) -> str | None:

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.vocabulary import Turn
-from retrieval.questions import LEANING, MOST_WORDS, holds, identifiers, leaning, standalone, thread_before, words
+from retrieval.questions import (
+    LEANING,
+    MOST_WORDS,
+    holds,
+    identifiers,
+    leaning,
+    standalone,
+    thread_before,
+    with_codes_of,
+    words,
+)
 
 HISTORY = (Turn(role="user", text="How long are exports kept?"), Turn(role="assistant", text="For 7 days."))
 
@@ -30,6 +40,22 @@ HISTORY = (Turn(role="user", text="How long are exports kept?"), Turn(role="assi
 def test_identifiers_are_error_codes_and_names_of_settings(text: str, expected: tuple[str, ...]) -> None:
     """What counts letter by letter is found as written, once; brands, hosts and compounds are none."""
     assert identifiers(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "pages", "expected"),
+    [
+        ("what is E1042?", "Error E-1042 means", "what is E-1042?"),
+        ("what is err4021?", "ERR-4021.", "what is ERR-4021?"),
+        ("what is ERR-4021?", "ERR4021 is", "what is ERR4021?"),
+        ("what is err-4021?", "ERR-4021 and err-4021", "what is err-4021?"),
+        ("what is ERR-402?", "ERR-4021", "what is ERR-402?"),
+        ("in 2024 and 24h", "IN-2024", "in 2024 and 24h"),
+    ],
+)
+def test_a_code_is_read_as_the_pages_write_it(typed: str, pages: str, expected: str) -> None:
+    """Apart from hyphens and capitals it is the same; one that they hold as it was typed stays."""
+    assert with_codes_of(typed, pages) == expected
 
 
 def test_an_identifier_is_held_whole_or_not_at_all() -> None:

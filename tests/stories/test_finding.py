@@ -153,3 +153,17 @@ async def test_what_stands_around_is_no_reason_to_fail(
     monkeypatch.setattr(EmbeddedIndex, "around", down)
     found = await ask(library, "How do I turn valve 8?")
     assert found.hits and found.around == ()
+
+
+@pytest.mark.parametrize("typed", ["E1042", "e-1042"])
+async def test_a_code_that_is_typed_otherwise_is_found(library: Library, docs: Path, typed: str) -> None:
+    """Its page comes first and is enough to answer from; for a code that is nowhere no other is taken."""
+    for number in range(1030, 1060):
+        (docs / f"{number}.md").write_text(
+            f"# Faults of pump {number}\n\nE-{number} means that pump {number} stands.\n"
+        )
+    await library.ingest(LOCAL_TEAM, docs)
+    found = await ask(library, f"What does {typed} mean?")
+    assert found.query == "What does E-1042 mean?"
+    assert found.is_sufficient and found.hits[0].passage.document_id == "1042"
+    assert not (await ask(library, "What does E-9042 mean?")).is_sufficient
