@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from bot.vocabulary import FormStatus, IngestReport, LibraryStatus, Reembedded
 
+_MEASURED = "minilm"
+"""The model that SUFFICIENCY_THRESHOLD was chosen with."""
 _STATES = {
     "live": "answered from",
     "before": "the one before: `python -m bot library rollback` goes back to it",
@@ -75,19 +77,22 @@ def reembed(
     from bot.progress import progress_bar
     from bot.wiring import open_library_of
 
-    settings = load_settings()
+    settings = load_settings(log_level="ERROR")
     os.nice(10)  # where a worker answers on the same machine, answers come first
 
-    async def embed() -> Reembedded:
-        async with open_library_of(settings) as (_, library):
+    async def embed() -> tuple[Reembedded, str]:
+        async with open_library_of(settings) as (team_id, library):
             with progress_bar() as progress:
-                return await library.reembed(progress, incomplete=incomplete)
+                done = await library.reembed(progress, incomplete=incomplete)
+            return done, (await library.status(team_id)).calibration
 
-    done = run(embed(), interrupted="Ended. The library answers as before; the same command goes on from here.")
+    done, calibration = run(
+        embed(), interrupted="Ended. The library answers as before; the same command goes on from here."
+    )
     if as_json:
         print_json(done.model_dump(mode="json"))
     else:
-        _print_reembedded(done)
+        _print_reembedded(done, calibration)
     if not done.is_live:
         raise typer.Exit(1)
 
@@ -104,7 +109,7 @@ def rollback(
     from bot.vocabulary import IngestReport, SourceFailure
     from bot.wiring import open_library_of
 
-    settings = load_settings()
+    settings = load_settings(log_level="ERROR")
 
     async def go_back() -> tuple[FormStatus, list[tuple[str, IngestReport]]]:
         reports = []
@@ -137,7 +142,7 @@ def prune(
     """Drop the forms that are neither live, nor the one before, nor EMBEDDING_MODEL's, nor being made."""
     from bot.wiring import open_library_of
 
-    settings = load_settings()
+    settings = load_settings(log_level="ERROR")
 
     async def drop() -> list[FormStatus]:
         async with open_library_of(settings) as (_, library):
@@ -153,7 +158,7 @@ def prune(
         typer.echo("There is no form to drop.")
 
 
-def _print_reembedded(done: Reembedded) -> None:
+def _print_reembedded(done: Reembedded, calibration: str) -> None:
     typer.echo(
         f"{done.documents:,} documents, {done.passages:,} passages embedded with {done.model} in {done.seconds:.1f} s."
     )
@@ -161,6 +166,10 @@ def _print_reembedded(done: Reembedded) -> None:
         typer.echo(f"  {problem}")
     if done.is_live:
         typer.echo(f"The library is answered from {done.model} now; running processes follow within seconds.")
+        if calibration:
+            typer.echo(f"Calibration: {calibration}.")
+        elif done.model != _MEASURED:
+            typer.echo("`python -m bot calibrate QUESTIONS.jsonl` teaches it when to answer with this model.")
     else:
         typer.echo("The library is answered from as before. `--incomplete` switches all the same.")
 
