@@ -92,10 +92,8 @@ class Finder:
         query = replace(query, hidden=hidden, alpha=1.0 if "words" in without else None)
         embedded = time.perf_counter()
         hits = await self._search(question, query, k + _SPARE)
-        if (
-            "identifiers" not in without
-            and (right := await self._codes_as_written(text, question, query, hits)) != text
-        ):
+        is_exact = "identifiers" not in without
+        if is_exact and (right := await self._codes_as_written(text, question, query, hits)) != text:
             text = right
             query = replace(await self._query(text, question, without), hidden=hidden, alpha=query.alpha)
             hits = await self._search(question, query, k + _SPARE)
@@ -105,7 +103,7 @@ class Finder:
                 text = right
                 query = replace(await self._query(text, question, without), hidden=hidden, alpha=query.alpha)
                 hits = await self._search(question, query, k + _SPARE)
-        if "identifiers" not in without:
+        if is_exact:
             hits = await self._exact_first(question, query, hits)
         if "recency" not in without:
             hits = newest_first(hits, text)
