@@ -192,7 +192,7 @@ async def test_the_status_says_how_the_library_stands(library: Library, docs: Pa
     status = await library.status(TEAM)
     assert status.model_dump() == {
         "passages": 5, "documents": 4, "backend": "embedded", "embedding_model": "minilm", "is_ready": True,
-        "remark": "",
+        "remark": "", "calibration": "",
     }  # fmt: skip
 
 
