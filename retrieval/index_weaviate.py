@@ -95,10 +95,12 @@ class WeaviateIndex:
 
         where = _where(query, shown)
         rows: list[tuple[float, Row]] = []
+        # It reads what is asked for of all that it ranks, which is a hundred for each leg: only ids, where most of what
+        # is found is known.
+        is_whole = not self._rows.are_worth_it
         for _ in range(LOOKS):
             try:
                 async with self._connection.use(SEARCH_TIMEOUT_S) as client:
-                    # It reads what is asked for of all that it ranks, which is a hundred for each leg: only ids.
                     found = await self._passages(client, team_id).query.hybrid(
                         query=" ".join((query.text[:MOST_CHARACTERS], *query.identifiers)),
                         vector=query.vector.tolist(),
@@ -107,7 +109,8 @@ class WeaviateIndex:
                         query_properties=list(SEARCHED),
                         filters=where,
                         limit=k,
-                        return_properties=[],
+                        include_vector=is_whole,
+                        return_properties=None if is_whole else [],
                         return_metadata=MetadataQuery(score=True, last_update_time=True),
                     )
                     read = await self._read(client, team_id, found.objects, where)
@@ -119,10 +122,18 @@ class WeaviateIndex:
         return [Hit(passage=row.passage, score=score, certainty=query.certainty(row.vector)) for score, row in rows]
 
     async def _read(self, client: WeaviateAsyncClient, team_id: str, found: Sequence[Any], where: Any) -> Read:
-        """Gives the rows of what was found. Those that are not remembered are asked for, if `where` holds of them."""
+        """Gives the rows of what was found. Those that neither came along nor are remembered are asked for, if `where`
+        holds of them."""
         from weaviate.classes.query import Filter, MetadataQuery
 
-        rows = {one.uuid: row for one in found if (row := self._rows.get(_version(team_id, one)))}
+        self._rows.learn([_version(team_id, one) for one in found])
+        rows: dict[UUID, Row] = {}
+        for one in found:
+            if row := self._rows.get(_version(team_id, one)):
+                rows[one.uuid] = row
+            elif one.vector:
+                rows[one.uuid] = row = _row(one)
+                self._rows.keep(_version(team_id, one), row)
         missing = [one.uuid for one in found if one.uuid not in rows]
         if missing:
             fetched = await self._passages(client, team_id).query.fetch_objects(

@@ -18,6 +18,14 @@ from tests.hashing_embedder import HashingEmbedder
 TEAM = "T1"
 
 
+@pytest.fixture(params=[True, False], ids=["ids first", "all at once"])
+def asks_for_ids(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether a search asks for ids first, or for passages and vectors at once."""
+    asks = bool(request.param)
+    monkeypatch.setattr(Rows, "are_worth_it", asks)
+    return asks
+
+
 async def rewrite(kind: WeaviateKind, library: Shelf, **properties: str) -> None:
     """Changes properties of all rows of a team, behind the index's back."""
     connection = kind.connection()
@@ -31,6 +39,7 @@ async def rewrite(kind: WeaviateKind, library: Shelf, **properties: str) -> None
 
 
 @pytest.mark.weaviate
+@pytest.mark.usefixtures("asks_for_ids")
 async def test_a_passage_that_is_found_again_is_not_read_again(weaviate_kind: WeaviateKind) -> None:
     """The very same passage comes back, with the same certainty; who searches in other words gets it, too."""
     async with shelf(weaviate_kind, new_team()) as library:
@@ -44,6 +53,7 @@ async def test_a_passage_that_is_found_again_is_not_read_again(weaviate_kind: We
 
 
 @pytest.mark.weaviate
+@pytest.mark.usefixtures("asks_for_ids")
 async def test_a_row_that_was_written_again_is_read_again(weaviate_kind: WeaviateKind) -> None:
     """Also where its id says that it is the same version of the same document."""
     async with shelf(weaviate_kind, new_team()) as library:
@@ -54,6 +64,7 @@ async def test_a_row_that_was_written_again_is_read_again(weaviate_kind: Weaviat
 
 
 @pytest.mark.weaviate
+@pytest.mark.usefixtures("asks_for_ids")
 async def test_what_is_remembered_is_shown_to_nobody_who_may_not_read_it(weaviate_kind: WeaviateKind) -> None:
     """The store says each time who may read a row; memory never does."""
     async with shelf(weaviate_kind, new_team()) as library:
@@ -67,8 +78,11 @@ async def test_what_is_remembered_is_shown_to_nobody_who_may_not_read_it(weaviat
 
 
 @pytest.mark.weaviate
-async def test_a_passage_taken_out_between_finding_and_reading_is_left_out(weaviate_kind: WeaviateKind) -> None:
+async def test_a_passage_taken_out_between_finding_and_reading_is_left_out(
+    weaviate_kind: WeaviateKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What else was found is found."""
+    monkeypatch.setattr(Rows, "are_worth_it", True)
     team, embedder = new_team(), HashingEmbedder()
 
     class Emptied(WeaviateIndex):
@@ -102,3 +116,17 @@ def test_the_row_that_nobody_read_for_longest_is_forgotten_first() -> None:
     nothing = Rows(0)
     nothing.keep(one, row)
     assert nothing.get(one) is None
+
+
+def test_ids_are_asked_for_first_where_most_is_known() -> None:
+    """New questions on a large library would only take two calls instead of one."""
+    stored = page(TEAM, "page", "Some words.")
+    rows, known, new = Rows(), (TEAM, uuid4(), datetime.now(UTC)), (TEAM, uuid4(), datetime.now(UTC))
+    rows.keep(known, Row(stored.passages[0], stored.vectors[0]))
+    assert not rows.are_worth_it
+    for _ in range(10):
+        rows.learn([known])
+    assert rows.are_worth_it
+    for _ in range(10):
+        rows.learn([known, new])
+    assert not rows.are_worth_it
