@@ -81,13 +81,13 @@ async def test_bad_files_are_reported_and_the_good_ones_go_in(library: Library, 
 
 async def test_two_documents_with_one_id_do_not_replace_each_other(library: Library, docs: Path) -> None:
     """The second is reported, with the place of the first."""
-    (docs / "a.html").write_text("<p>Text of the page.</p>")
-    (docs / "a.md").write_text("Text of the other.")
+    lines = [{"id": "a", "title": "One", "text": "Text of one."}, {"id": "a", "title": "Two", "text": "Text of two."}]
+    (docs / "records.jsonl").write_text("\n".join(map(json.dumps, lines)))
     report = await library.ingest(TEAM, docs)
     assert report.added == 1
     (failure,) = report.failed
-    assert failure.source == "a.md"
-    assert "a.html" in failure.reason
+    assert failure.source == "records.jsonl:2"
+    assert "records.jsonl:1" in failure.reason
 
 
 async def test_a_source_that_went_away_loses_nothing(library: Library, docs: Path, tmp_path: Path) -> None:

@@ -124,8 +124,10 @@ async def test_sources_lists_the_sources_and_syncs_one(bot: RunningBot) -> None:
     changed = PAGES["sandbox"].replace("5 requests", "6 requests")
     write_pages(bot.data_dir.parent / "pages", PAGES | {"sandbox": changed})
     before = len((await bot.slack.seen("U0ADMIN"))["ephemerals"])
-    assert "I read *pages* again" in await said_to(bot, "U0ADMIN", "sources sync pages")
-    report = (await bot.slack.wait_for_ephemeral("U0ADMIN", count=before + 2))[-1]["text"]
+    await said_to(bot, "U0ADMIN", "sources sync pages")
+    seen = await bot.slack.wait_for_ephemeral("U0ADMIN", count=before + 2)
+    ordered, report = (each["text"] for each in seen[before:])
+    assert ordered.startswith("I read *pages* again")
     assert report.startswith("*pages*: 0 added, 1 changed, 1 unchanged, 0 removed, 0 failed")
     assert "6 requests" in (await answered(bot, "How many requests per second does the sandbox allow?"))["text"]
 
