@@ -3,6 +3,7 @@ that transformers and PEFT compute, and a slip in the order of the rows would sh
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,12 @@ def by_llama_cpp(file: Path, adapter: Path | None, tokens: list[int]) -> LogProb
         parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
     server = xllamacpp.Server(parameters)
     body = {"prompt": tokens, "n_predict": 1, "n_probs": 4 * TOP, "ignore_eos": True, "cache_prompt": False}
-    answer = httpx.post(f"{server.listening_address}/completion", json=body, timeout=60).json()
-    (next_token,) = answer["completion_probabilities"]
+    deadline = time.monotonic() + 60
+    while (answer := httpx.post(f"{server.listening_address}/completion", json=body, timeout=60)).status_code == 503:
+        assert time.monotonic() < deadline, answer.text  # the model is being loaded
+        time.sleep(0.05)
+    assert answer.is_success, answer.text
+    (next_token,) = answer.json()["completion_probabilities"]
     return {one["id"]: one["logprob"] for one in next_token["top_logprobs"]}
 
 
