@@ -4,35 +4,19 @@ puts it where it was."""
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from bot.errors import TryAgain
 from bot.vocabulary import IngestReport
 from retrieval.index import form_of
 from retrieval.index_embedded import EmbeddedIndex
 from retrieval.library import Library
-from tests.hashing_embedder import HashingEmbedder
+from tests.hashing_embedder import HashingEmbedder, HeldUp
 from tests.nouns import TEAM
-
-
-class HeldUp(HashingEmbedder):
-    """Embeds no passage until it is let go on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.has_begun, self.may_go_on = threading.Event(), threading.Event()
-
-    def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        self.has_begun.set()
-        assert self.may_go_on.wait(30)
-        return super().embed_passages(texts)
 
 
 class Two:
